@@ -28,8 +28,8 @@ def write_document(
 
     Args:
         render: prints it on a console.
-        format: `table`, `json`, or with `page` also `html`. In place of a table a file gets what
-            its ending says, if that is one of these.
+        format: `table`, `json`, or with `page` also `html`. A file whose name ends in .json gets
+            JSON in place of a table.
         output: the file; None: stdout.
         page: renders it as HTML.
     """
@@ -38,9 +38,8 @@ def write_document(
     from maltriage.report.documents.record import encode
     from maltriage.report.sanitize import json_safe
 
-    ending = output.suffix.lower() if output is not None and format == "table" else ""
-    if ending == ".json" or (page is not None and ending == ".html"):
-        format = ending[1:]
+    if format == "table" and output is not None and output.suffix.lower() == ".json":
+        format = "json"
     with opened(output) as out:
         if format == "json":
             out.binary.write(json_safe(encode(document)) + b"\n")

@@ -12,10 +12,18 @@ from typing import Any, BinaryIO
 
 
 class _Lossy(io.RawIOBase):
-    """A stream that takes whatever the one below does not."""
+    """A stream that takes whatever the one below does not.
 
-    def __init__(self, below: BinaryIO) -> None:
-        self._below = below
+    Args:
+        told: the stream in whose place it is, which closes the one below where nobody holds it.
+    """
+
+    name = "<stderr>"
+
+    def __init__(self, told: io.TextIOWrapper) -> None:
+        buffer: Any = told.buffer
+        self._told = told
+        self._below: BinaryIO = getattr(buffer, "raw", buffer)  # unbuffered it is raw
 
     def writable(self) -> bool:
         return True
@@ -23,7 +31,7 @@ class _Lossy(io.RawIOBase):
     def write(self, data: Any, /) -> int:
         try:
             written: int | None = self._below.write(data)
-        except OSError:
+        except (OSError, ValueError):  # or it was closed
             written = None
         return memoryview(data).nbytes if written is None else written
 
@@ -38,9 +46,8 @@ def never_fail() -> None:
     """Put such a stream into the place of `sys.stderr`."""
     told = sys.stderr
     if isinstance(told, io.TextIOWrapper):
-        below: Any = told.buffer
         sys.stderr = io.TextIOWrapper(
-            io.BufferedWriter(_Lossy(getattr(below, "raw", below))),  # unbuffered it is raw
+            io.BufferedWriter(_Lossy(told)),
             encoding=told.encoding,
             errors=told.errors,
             line_buffering=True,

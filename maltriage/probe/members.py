@@ -316,9 +316,9 @@ def _end(path: str, walk: Walk) -> list[Rejected]:
         verb = "is" if others == 1 else "are"
         reason = f"{others} of the {every} files in it {verb} {NEITHER}"
         return [Rejected(path, "members", reason, False)]
-    if walk.only is not None and others == 1:
-        return [Rejected(path, "not-pe", f"it is {NEITHER}", False)]
-    if walk.only is not None:
+    if walk.only is not None and not walk.met:
         return [Rejected(path, "not-found", "no such file in the archive", True)]
+    if walk.met == "file":
+        return [Rejected(path, "not-pe", f"it is {NEITHER}", False)]
     reason = f"an archive without {SAMPLES}: {others} other files" if others else "an empty archive"
     return [Rejected(path, "not-pe", reason, False)]

@@ -303,14 +303,14 @@ class Supervisor:
             job.at[0],
         )
         if not line.begun:
-            self._again(job)
+            self._again(job, at_start=True)
         elif job.cancelled():
             pass
         elif line.late:
             job.set_exception(TimeoutError())
         elif not lied and line.process.exitcode == SERVER_ENDED and job.once_more:
             job.once_more = False
-            self._again(job)
+            self._again(job, at_start=False)
         else:
             job.set_exception(WorkerDiedError(None if lied else line.process.exitcode))
         return False
@@ -354,20 +354,24 @@ class Supervisor:
             job.at, job.process, line.job = self._step(line.number), None, None
             job.seconds = time.monotonic() - line.begun if line.begun else 0.0
 
-    def _again(self, job: Job[Any]) -> None:
-        """Give a job to another process."""
+    def _again(self, job: Job[Any], *, at_start: bool) -> None:
+        """Give a job to another process.
+
+        Args:
+            at_start: its process died before the job was begun.
+        """
         with self._more:
             if self._stopped:
                 _drop(job)
                 return
             self._waiting.appendleft(job)
             self._more.notify()
-            self._deaths += 1
-            if self._deaths <= MAX_DEATHS + self._count:
+            self._deaths += at_start
+            if not self._broken and self._deaths <= MAX_DEATHS + self._count:
                 return
-        self._give_up()
+        self._give_up(self._broken or DYING)
 
-    def _give_up(self, reason: str = DYING) -> None:
+    def _give_up(self, reason: str) -> None:
         with self._more:
             self._broken = reason
             for job in self._waiting:

@@ -188,8 +188,13 @@ def test_explain(run_cli, folder: Path) -> None:
 
 
 def test_a_path_that_goes_on_behind_a_program_names_no_file(run_cli, tmp_path: Path) -> None:
-    (tmp_path / "a.zip").write_bytes(zipped({"x.exe": X86, "read.me": b"text"}, None))
+    inside = {f"{n}.zip": zipped({f"{i}.txt": b"text" for i in range(n)}, None) for n in (1, 2)}
+    files = {"x.exe": X86, "read.me": b"text", **inside}
+    (tmp_path / "a.zip").write_bytes(zipped(files, None))
+    without = "an archive without a PE file, a byteplot PNG or a hex dump"
     for path, code, reason in (
+        ("a.zip!1.zip", "not-pe", f"{without}: 1 other files"),
+        ("a.zip!2.zip", "not-pe", f"{without}: 2 other files"),
         ("a.zip!x.exe!none.exe", "not-found", "no such file in the archive"),
         ("a.zip!read.me!none.exe", "not-found", "no such file in the archive"),
         ("a.zip!read.me", "not-pe", "it is neither a PE file nor a byteplot PNG nor a hex dump"),

@@ -43,6 +43,18 @@ def test_exit_codes_stay(program: Path, trouble: str, tmp_path: Path) -> None:
     assert (tmp_path / "out.ndjson").read_bytes().count(b"\n") == 2
 
 
+def test_one_that_is_closed(program: Path, tmp_path: Path) -> None:
+    for arguments, expected in (
+        (f"scan {program.name} -o out.ndjson", 0),
+        ("scan missing.exe -o out.csv", 3),
+        ("scan --bogus x", 2),
+        ("group missing.ndjson", 2),
+    ):
+        line = ["sh", "-c", f'exec "$0" -m maltriage {arguments} 2>&-', sys.executable]
+        done = subprocess.run(line, cwd=tmp_path, stdout=subprocess.DEVNULL, check=False)
+        assert done.returncode == expected, arguments
+
+
 def test_both_streams_in_one_pipe_that_nobody_reads(program: Path, tmp_path: Path) -> None:
     """`2>&1 | true`: the results are in a file."""
     stream = readerless()

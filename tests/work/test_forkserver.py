@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from multiprocessing import forkserver as of_python
 from pathlib import Path
@@ -93,14 +94,26 @@ def test_and_no_more_than_once() -> None:
 
 
 @ON_LINUX
-def test_a_job_that_waits_for_its_second_time_ends_with_the_others() -> None:
+def test_a_job_that_waits_for_its_second_time_ends_with_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Its future is running, so that nobody could cancel it."""
-    workers = Workers(1, 30.0)
-    with workers:
+    with Workers(1, 30.0) as workers:
+        supervisor = workers._supervisor
         workers.submit(os.getpid).result(timeout=60)
         job = workers.submit(time.sleep, 600)
         begun(job)
+        start, ends = supervisor._start, threading.Event()
+
+        def late(number: int) -> object:
+            assert ends.wait(60)
+            return start(number)
+
+        monkeypatch.setattr(supervisor, "_start", late)
         os.kill(server(), KILL)
+        while not supervisor._waiting:
+            time.sleep(0.01)
+        threading.Timer(0.5, ends.set).start()
     with pytest.raises(WorkerDiedError):
         job.result(timeout=60)
 

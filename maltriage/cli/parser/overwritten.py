@@ -15,8 +15,9 @@ from maltriage.files.places import config_file
 OUTPUTS = ("output", "png", "svg", "yara")
 """Parameters of all commands that name files to write."""
 WORDS = frozenset(
-    "address by dataset ecs_host epochs exclude family fields host include index_sha256 name net"
-    " nets password record reference sha256 split transform views".split()
+    "accelerator address by cam class_weights color dataset device ecs_host engine epochs exclude"
+    " family fields format guide host include index_sha256 mask method name net nets optimizer"
+    " password precision quantize record reference schedule sha256 split transform views".split()
 )
 """Parameters whose text is never the path of a file, even if a file has that name."""
 
@@ -24,7 +25,7 @@ WORDS = frozenset(
 def refuse_inputs(params: dict[str, Any]) -> None:
     """Raise MaltriageError if an output is also an input, or the config file.
 
-    Whatever else has a path or a text is an input, so that a new option needs no line here.
+    Whatever else has a path or a text is an input, so that an option of paths needs no line here.
 
     Args:
         params: values of a command's parameters by name.
@@ -61,9 +62,9 @@ def refuse_twice(order: Sequence[Any]) -> None:
 
 
 def _named(value: Any) -> Iterator[str]:
-    """The paths among the values of a parameter; a choice of an enum is none."""
+    """The paths among the values of a parameter."""
     for each in value if isinstance(value, list | tuple) else (value,):
-        if type(each) is str or isinstance(each, Path):
+        if isinstance(each, str | Path):
             yield str(each)
 
 

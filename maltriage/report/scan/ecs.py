@@ -197,9 +197,11 @@ def _result(record: Result, found: dict[str, Any], rest: dict[str, Any]) -> None
             "ruleset": MODULE,
         }
     elif facts.known_malware(record) is not None:
-        found["event"] |= {"kind": "alert", "category": ["malware", "file"], "severity": KNOWN}
+        found["event"] |= {"kind": "alert", "category": ["malware", "file"]}
         known = facts.known_as_malware(record)
         found["message"] += f", malware by the index of labelled files ({known})"
+    if facts.known_malware(record) is not None:
+        found["event"]["severity"] = KNOWN
     if family := sharing.family(record):
         found["threat"] = {"software": {"name": family, "type": "Malware"}}
     for name in ("size", "sha256"):

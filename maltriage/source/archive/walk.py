@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from maltriage.sample.errors import SampleError
 from maltriage.source.archive.entries import Entry, Opening, damaged
@@ -94,6 +94,8 @@ class Walk:
         """See `Cursor.seen`."""
         self.ended = False
         """Whether the walk is over, because a cap was hit or the archive itself is damaged."""
+        self.met: Literal["", "file", "archive"] = ""
+        """What `only` names, once it was seen."""
 
     def cursor(self) -> Cursor:
         """The place to resume after the last item."""
@@ -166,6 +168,8 @@ class Walk:
             return
         data = entry.data
         kind = None if data is None else kind_of_bytes(data)
+        if path == self.only:
+            self.met = "file" if kind is None else "archive"
         if data is None:
             if self._is_asked(path):
                 yield None

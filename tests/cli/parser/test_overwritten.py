@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_origin
 
 import pytest
+from typer.main import get_command
 
 from maltriage.bundle import resolve
-from maltriage.cli.parser.overwritten import refuse_inputs
+from maltriage.cli.app import application
+from maltriage.cli.parser.overwritten import WORDS, refuse_inputs
 from maltriage.errors import MaltriageError
 
 
@@ -44,6 +47,31 @@ def test_every_file_that_is_named_is_kept(run_cli: Any, folder: Path, command: s
     assert done.returncode == 2
     assert done.stderr == b"maltriage: own.txt: an input, which would be overwritten\n"
     assert (folder / "own.txt").read_text() == ""
+
+
+def commands(group: Any) -> Iterator[Any]:
+    for each in group.commands.values():
+        yield from commands(each) if hasattr(each, "commands") else (each,)
+
+
+def test_options_of_a_few_words_are_known() -> None:
+    found = {
+        parameter.name
+        for command in commands(get_command(application()))
+        for parameter in command.params
+        if get_origin(parameter.type_descriptor.annotation) is Literal
+    }
+    assert len(found) > 10
+    assert found <= WORDS
+
+
+def test_a_word_of_a_choice_is_no_file(run_cli: Any, folder: Path) -> None:
+    """Also where a file has that name, as after the same command."""
+    for _ in range(2):
+        done = run_cli("config", "show", "-f", "json", "-o", "json", "--color", "auto", cwd=folder)
+        assert (done.returncode, done.stderr) == (0, b"")
+    (folder / "auto").write_text("")
+    assert run_cli("config", "show", "-o", "auto", cwd=folder).returncode == 0
 
 
 def test_links_names_and_words(tmp_path: Path, monkeypatch: Any) -> None:

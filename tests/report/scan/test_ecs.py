@@ -178,7 +178,11 @@ def test_what_the_index_has_as_malware_is_an_alert(label: str, family: str | Non
     assert event.get("threat", {}).get("software", {}).get("name") == family
     assert f"by the index of labelled files ({family or 'malware'})" in event["message"]
     assert "rule" not in event
+    flagged = ecs(make_result(similar=make_similar(known_as=label)))
+    assert flagged["event"]["severity"] == 100
+    assert "rule" in flagged
     event = ecs(make_result(verdict=verdict, similar=make_similar(known_as="benign")))
+    assert event["event"]["severity"] < 50
     assert event["event"]["kind"] == "event"
 
 

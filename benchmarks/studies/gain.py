@@ -1,7 +1,7 @@
 """Whether one recipe of a study is better than another, file by file.
 
     python -m benchmarks.studies.gain VX-MINI WIDE --keep FILE  # once: groups
-    python -m benchmarks.studies.gain --keep FILE [--against none] [--nets instance cumulative ...]
+    python -m benchmarks.studies.gain --keep FILE [--against none] [--nets instance ...] [--seed 1]
     python -m benchmarks.studies.gain --keep RANDOM --other FILE  # each net less itself in FILE
 
 FILE is that of studies/nets.py; with its `--repeats` each seed has folds of its own. Two
@@ -106,7 +106,8 @@ class Gain:
     ) -> None:
         names = sorted(ours[0].sha256)
         weights = draws(np.array([groups[name] for name in names]))
-        f1, right, exact = [], [], list[float]()
+        f1, right = [], []
+        exact, same_guess = list[float](), list[float]()
         folds: dict[tuple[str, ...], list[list[list[float]]]] = {}
         for a, b in zip(ours, theirs, strict=True):
             orders = [np.argsort(answer.sha256) for answer in (a, b)]
@@ -119,6 +120,7 @@ class Gain:
             one, other = (accuracy(truth, guess, weights) for guess in answers)
             right.append(one - other)
             exact.append(mcnemar(truth == answers[0], truth == answers[1]))
+            same_guess.append(float((answers[0] == answers[1]).mean()))
             if a.sha256 != b.sha256:
                 continue
             same = tuple(f"{fold} {name}" for fold, name in zip(a.fold, a.sha256, strict=True))
@@ -135,24 +137,30 @@ class Gain:
             by_fold = np.concatenate([np.mean(seeds, axis=0) for seeds in folds.values()])
             self.by_fold = paired_difference(by_fold[:, 0], by_fold[:, 1], 1.0 / (FOLDS - 1))
         self.mcnemar = exact[0]
+        self.same = float(np.mean(same_guess))
+        """Share of the files that both call the same."""
 
 
-def table(kept: Kept, nets: list[str], against: str, other: Kept | None = None) -> str:
+def table(
+    kept: Kept, nets: list[str], against: str, other: Kept | None = None, seed: int | None = None
+) -> str:
     """The table.
 
     Args:
         against: the net that all are compared with; not where there is `other`.
         other: has the same nets, each of which is compared with itself there.
+        seed: the one that counts; None: all.
     """
     labels: list[str] = kept.state["labels"]
     families = [i for i, name in enumerate(labels) if name not in (BENIGN, OTHER)]
     groups: dict[str, int] = (other or kept).state["groups"]
     head = ("recipe", "seeds", "macro-F1", f"less {against}, by file", "by fold", "accuracy")
-    lines = [f"| {' | '.join((*head, f'less {against}, by file', 'McNemar'))} |", "|---" * 8 + "|"]
+    head = (*head, f"less {against}, by file", "McNemar", "same guess")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for net in dict.fromkeys(nets if other else (against, *nets)):
         own = dict(kept.by_seed(net))
         base = dict(other.by_seed(net) if other else kept.by_seed(against))
-        common = sorted(own.keys() & base.keys())
+        common = sorted(own.keys() & base.keys() & ({seed} if seed is not None else own.keys()))
         if not common:
             continue
         runs = [own[seed] for seed in common]
@@ -160,7 +168,7 @@ def table(kept: Kept, nets: list[str], against: str, other: Kept | None = None) 
         right = np.mean([(run.truth == run.guess).mean() for run in runs])
         row: list[Any] = [net, len(common), f"{f1:.3f}"]
         if other is None and net == against:
-            row += ["", "", f"{right:.3f}", "", ""]
+            row += ["", "", f"{right:.3f}", "", "", ""]
         else:
             gain = Gain(runs, [base[seed] for seed in common], groups, families)
             row += [
@@ -169,7 +177,7 @@ def table(kept: Kept, nets: list[str], against: str, other: Kept | None = None) 
                 f"{right:.3f}",
                 difference(gain.accuracy),
             ]
-            row.append(f"p = {gain.mcnemar:.2g}")
+            row += [f"p = {gain.mcnemar:.2g}", f"{gain.same:.1%}"]
         lines.append(f"| {' | '.join(map(str, row))} |")
     return "\n".join(lines)
 
@@ -181,6 +189,7 @@ def main() -> None:
     parser.add_argument("--against", default="none")
     parser.add_argument("--other", type=Path, help="compare each net with itself in this FILE")
     parser.add_argument("--nets", nargs="+", help="default: all")
+    parser.add_argument("--seed", type=int, help="this one alone; default: all")
     options = parser.parse_args()
     kept = Kept(options.keep)
     if options.roots:
@@ -189,7 +198,7 @@ def main() -> None:
     if "groups" not in (other or kept).state:
         parser.error("name the folders of the files once, to find near duplicates")
     nets = options.nets or [key.split("/")[0] for key in kept.state["cells"]]
-    print(table(kept, nets, str(options.other or options.against), other))
+    print(table(kept, nets, str(options.other or options.against), other, options.seed))
 
 
 if __name__ == "__main__":

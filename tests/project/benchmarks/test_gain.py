@@ -71,7 +71,17 @@ def test_the_same_net_on_another_split(kept: nets.Kept, tmp_path: Path) -> None:
 def test_a_recipe_gains_nothing_over_itself(kept: nets.Kept) -> None:
     found = compared(kept, "good", "good")
     assert (found.f1.low, found.f1.value, found.f1.high) == (0.0, 0.0, 0.0)
-    assert found.mcnemar == 1.0
+    assert (found.mcnemar, found.same) == (1.0, 1.0)
+
+
+def test_one_seed_alone(kept: nets.Kept) -> None:
+    both, alone = (
+        [line.split(" | ") for line in gain.table(kept, ["good"], "poor", seed=seed).splitlines()]
+        for seed in (None, 1)
+    )
+    assert (both[-1][1], alone[-1][1]) == ("2", "1")
+    (answers,) = (answers for seed, answers in kept.by_seed("good") if seed == 1)
+    assert alone[-1][2] == f"{nets.family_f1(answers.truth, answers.guess, [2, 3]):.3f}"
 
 
 def test_groups_are_drawn_whole_and_the_first_row_is_all_files() -> None:

@@ -154,8 +154,10 @@ def table(
     labels: list[str] = kept.state["labels"]
     families = [i for i, name in enumerate(labels) if name not in (BENIGN, OTHER)]
     groups: dict[str, int] = (other or kept).state["groups"]
-    head = ("recipe", "seeds", "macro-F1", f"less {against}, by file", "by fold", "accuracy")
-    head = (*head, f"less {against}, by file", "McNemar", "same guess")
+    head = (
+        *("recipe", "seeds", "macro-F1", f"less {against}, by file", "by fold", "accuracy"),
+        *(f"less {against}, by file", "McNemar", "same guess"),
+    )
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for net in dict.fromkeys(nets if other else (against, *nets)):
         own = dict(kept.by_seed(net))

@@ -41,6 +41,8 @@ _OPENED_BY = {
     "--carve": "--carve looks into",
 }
 """What opens an installer, and how its notice says so; the first that it does counts."""
+MAX_SHELLS = 1000
+"""Installers whose paths are kept, to name the first of them."""
 _UNPACKED_BY = "--carve unpacks"
 """How the notice of a packed program says that."""
 
@@ -79,8 +81,9 @@ class Remarks:
         self._uncalibrated = Counter[str]()
         """Files whose score says little, by the reason."""
         self._unjudged, self._renamed, self._no_programs = Named(), Named(), Named()
-        self._shells = dict[int, str]()
-        """Installers that are not flagged, by `hash` of the path: what opens them."""
+        self._shells = dict[int, tuple[str, str]]()
+        """Installers that are not flagged, by `hash` of the path: what opens them, and the path, of
+        the first `MAX_SHELLS`."""
         self._packed = set[int]()
         """Programs that could be unpacked, likewise."""
         self._looked_into = set[int]()
@@ -113,7 +116,8 @@ class Remarks:
         shell = next((item.text for item in record.notices if item.code == "installer"), None)
         if shell is not None and not verdict.flagged:
             way = next((way for way, said in _OPENED_BY.items() if said in shell), "")
-            self._shells[hash(record.path)] = way
+            path = record.path if len(self._shells) < MAX_SHELLS else ""
+            self._shells[hash(record.path)] = way, path
         if any(item.code == "packed?" and _UNPACKED_BY in item.text for item in record.notices):
             self._packed.add(hash(record.path))
         if record.format == "pe" and _ending(record.path) in OTHERS:
@@ -135,8 +139,9 @@ class Remarks:
 
     def of_shells(self) -> Iterator[str]:
         """The sentence on installers that nobody looked into."""
-        ways = Counter(way for path, way in self._shells.items() if path not in self._looked_into)
-        many = ways.total()
+        shells = [found for key, found in self._shells.items() if key not in self._looked_into]
+        ways, many = Counter(way for way, _ in shells), len(shells)
+        named = Named(many, sorted(path for _, path in shells if path)[:MAX_NAMED])
         # Where --carve was given it found no program in those that it opens by itself.
         able = [
             way for way in _OPENED_BY if ways[way] and (way != "--carve" or not self._looked_into)
@@ -147,12 +152,12 @@ class Remarks:
         if many == 1:
             yield (
                 "1 installer that is not flagged is judged by its shell, and not by what it"
-                f" carries{how}."
+                f" carries{how}: {named}"
             )
         elif many:
             yield (
                 f"{many:,} installers that are not flagged are judged by their shells, and not by"
-                f" what they carry{how}."
+                f" what they carry{how}: {named}"
             )
 
     def of_packed(self) -> Iterator[str]:

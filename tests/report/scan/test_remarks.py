@@ -156,18 +156,22 @@ def test_installers_that_nobody_looked_into() -> None:
         "installers that are not flagged are judged by their shells, and not by what they carry"
     )
     assert said(shell("a.exe", opens, flagged=True)) == []
-    assert said(one) == [f"{alone} (--carve looks into it)."]
-    assert said(closed) == [f"{alone}."]
-    assert said(one, two) == [f"2 {several} (--carve looks into them)."]
-    assert said(one, closed, two) == [f"3 {several} (--carve looks into 2 of them)."]
+    assert said(one) == [f"{alone} (--carve looks into it): a.exe"]
+    assert said(closed) == [f"{alone}: b.exe"]
+    assert said(one, two) == [f"2 {several} (--carve looks into them): a.exe, c.exe"]
+    assert said(one, closed, two) == [
+        f"3 {several} (--carve looks into 2 of them): a.exe, b.exe, c.exe"
+    ]
     inside = make_result("a.exe!carved@0x200.nsis!b.exe", make_verdict("benign", 0.9, -3.0))
     more = shell(
         "d.exe", "An installer: cabinet, which scan --carve looks into where libarchive is."
     )
-    assert said(more) == [f"{alone} (--carve with libarchive looks into it)."]
-    assert said(one, closed, more) == [
-        f"3 {several} (--carve with libarchive looks into 1 of them, --carve looks into 1 of them)."
-    ]
-    assert said(one, inside, more) == [f"{alone} (--carve with libarchive looks into it)."]
+    assert said(more) == [f"{alone} (--carve with libarchive looks into it): d.exe"]
+    (line,) = said(one, closed, more, two)
+    assert line == (
+        f"4 {several} (--carve with libarchive looks into 1 of them, --carve looks into 2 of them)"
+        ": a.exe, b.exe, c.exe and 1 more"
+    )
+    assert said(one, inside, more) == [f"{alone} (--carve with libarchive looks into it): d.exe"]
     assert said(inside, one) == said(one, inside) == []  # in any order
-    assert said(one, inside, two) == [f"{alone}."]
+    assert said(one, inside, two) == [f"{alone}: c.exe"]

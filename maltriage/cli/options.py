@@ -133,7 +133,7 @@ Output = Annotated[
         "--output",
         "-o",
         callback=spared,
-        help="Write the result here instead of stdout; an ending such as .json says the format.",
+        help="Write the result here instead of stdout; as JSON if its name ends in .json.",
     ),
 ]
 _ENDINGS = ", ".join(endings())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import sys
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 
@@ -29,11 +30,11 @@ class _Lossy(io.RawIOBase):
         return True
 
     def write(self, data: Any, /) -> int:
-        try:
-            written: int | None = self._below.write(data)
-        except (OSError, ValueError):  # or it was closed
-            written = None
-        return memoryview(data).nbytes if written is None else written
+        left = memoryview(data)
+        with suppress(OSError, ValueError):  # or it was closed
+            while left.nbytes and (written := self._below.write(left)):
+                left = left[written:]
+        return memoryview(data).nbytes
 
     def fileno(self) -> int:
         return self._below.fileno()
@@ -46,8 +47,9 @@ def never_fail() -> None:
     """Put such a stream into the place of `sys.stderr`."""
     told = sys.stderr
     if isinstance(told, io.TextIOWrapper):
+        lossy: Any = _Lossy(told)
         sys.stderr = io.TextIOWrapper(
-            io.BufferedWriter(_Lossy(told)),
+            lossy if told.write_through else io.BufferedWriter(lossy),
             encoding=told.encoding,
             errors=told.errors,
             line_buffering=True,

@@ -146,6 +146,21 @@ def test_one_member_and_an_archive_in_an_archive(tmp_path: Path) -> None:
         assert said(chunk) == expected
 
 
+def test_what_is_no_program_is_not_missing_however_it_is_read(tmp_path: Path) -> None:
+    texts = zipped({"b.txt": b"text", "c.txt": b"text"}, None)
+    (tmp_path / "a.zip").write_bytes(zipped({"a.txt": b"text", "in.zip": texts}, None))
+    for name, code, begins in (
+        ("a.txt", "not-pe", "it is neither"),
+        ("in.zip", "not-pe", "an archive without"),
+        ("none.txt", "not-found", "no such file"),
+    ):
+        for how in (ChunkOptions(9, 60), ChunkOptions(9, 60, step=True), ChunkOptions(9, 0)):
+            found = chunks(tmp_path / f"a.zip!{name}", how)
+            (item,) = [item for chunk in found for item in chunk.items]
+            assert isinstance(item, Rejected)
+            assert (item.code, item.reason.startswith(begins)) == (code, True), (name, how)
+
+
 def _pack(kind: str, files: dict[str, bytes]) -> bytes:
     if kind == "7z":
         return seven_zipped(files)

@@ -15,9 +15,10 @@ from maltriage.files.places import config_file
 OUTPUTS = ("output", "png", "svg", "yara")
 """Parameters of all commands that name files to write."""
 WORDS = frozenset(
-    "accelerator address by cam class_weights color dataset device ecs_host engine epochs exclude"
-    " family fields format guide host include index_sha256 mask method name net nets optimizer"
-    " password precision quantize record reference schedule sha256 split transform views".split()
+    "accelerator address batch_size by cam class_weights color command dataset device ecs_host"
+    " engine epochs exclude family fields format guide host include index_sha256 label mask method"
+    " methods name net nets only optimizer password precision quantize record reference schedule"
+    " sha256 split transform views".split()
 )
 """Parameters whose text is never the path of a file, even if a file has that name."""
 

@@ -46,6 +46,7 @@ class Cursor:
     and `unpacked` the spent budget. `samples`, `troubles` and `others` count the items of each
     kind so far, `unread` the troubles of one file in it. `told`: archives already reported to open
     with no password. `seen`: programs so far, the latest last: SHA-256 in hex, ends and path.
+    `met`: what the file is that alone matters, once it was seen.
     """
 
     at: tuple[int, ...] = ()
@@ -57,6 +58,7 @@ class Cursor:
     unread: int = 0
     told: frozenset[str] = frozenset()
     seen: tuple[tuple[str, tuple[Ends, str]], ...] = ()
+    met: Literal["", "file", "archive"] = ""
 
     def passing(self) -> Cursor:
         """A cursor behind the next file, which is skipped."""
@@ -94,7 +96,7 @@ class Walk:
         """See `Cursor.seen`."""
         self.ended = False
         """Whether the walk is over, because a cap was hit or the archive itself is damaged."""
-        self.met: Literal["", "file", "archive"] = ""
+        self.met = start.met
         """What `only` names, once it was seen."""
 
     def cursor(self) -> Cursor:
@@ -103,7 +105,7 @@ class Walk:
         budget = self._budget
         counts = (self.samples, self.troubles, self.others, self.unread)
         told, seen = frozenset(self._told), tuple(self.seen.items())
-        return Cursor(at, budget.members, budget.unpacked, *counts, told, seen)
+        return Cursor(at, budget.members, budget.unpacked, *counts, told, seen, self.met)
 
     def items(self, kind: str) -> Iterator[Member | Trouble | None]:
         """The files from `cursor_from` on; None for one that is no sample, which is counted.

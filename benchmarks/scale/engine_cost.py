@@ -21,8 +21,8 @@ from maltriage.triage import judge
 from maltriage.triage.engines.pool import PIECES_EACH
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import Engine
+from maltriage.work.job import Job
 from maltriage.work.messages import Answer, read
-from maltriage.work.supervisor import Job
 
 OPTIONS = ScanOptions(device="cpu", index=None, threads=1, jobs=1)
 ROUNDS = 3

@@ -19,7 +19,7 @@ from maltriage.triage.most_urgent import Explained, MostUrgent, Recalled
 from maltriage.triage.options import Progress, ScanOptions, work_of
 from maltriage.triage.records import failed
 from maltriage.triage.verify import verify
-from maltriage.work.supervisor import Job
+from maltriage.work.job import Job
 from maltriage.work.workers import LOST, reason_of
 
 

@@ -22,7 +22,7 @@ from maltriage.sample.findings import HotContent
 from maltriage.sample.types import Layout, Notice, Region
 from maltriage.sample.views.scattered import ScatteredGeometry
 from maltriage.triage.evidence import Part, heat_on
-from maltriage.work.supervisor import Job
+from maltriage.work.job import Job
 from maltriage.work.workers import LOST, Workers, reason_of
 
 MERGE_GAP = HOT_BLOCK

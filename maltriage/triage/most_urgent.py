@@ -11,7 +11,7 @@ from maltriage.report.documents import facts
 from maltriage.report.documents.record import Result
 from maltriage.triage.evidence import Part
 from maltriage.triage.verdict import Question
-from maltriage.work.supervisor import Job
+from maltriage.work.job import Job
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ from maltriage.source.archive.walk import Cursor
 from maltriage.source.files import Rejected
 from maltriage.source.stdin import STDIN
 from maltriage.work.answers import is_answer
+from maltriage.work.job import Job, WorkerDiedError
 from maltriage.work.process import publish
-from maltriage.work.supervisor import Job, WorkerDiedError
 from maltriage.work.workers import LOST, Workers, reason_of
 
 Members = Literal["only", "first", "each"]

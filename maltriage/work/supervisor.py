@@ -14,7 +14,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -24,6 +23,7 @@ from typing import Any, TypeVar
 
 from maltriage.logs import logger
 from maltriage.work import forkserver
+from maltriage.work.job import SERVER_ENDED, Job, WorkerDiedError
 from maltriage.work.messages import MAX_ANSWER, Answer, Begun, read
 from maltriage.work.process import WorkerEnd, request, without_ctrl_c, work
 
@@ -38,43 +38,12 @@ MAX_DEATHS = 16
 after which processes cannot start at all."""
 DYING = "die as they start"
 """Why there are no processes where there were so many deaths."""
-SERVER_ENDED = 255
-"""Exit code that `multiprocessing` gives a process whose server has ended, and with it the process
-(`isolation`). That says nothing of its job, which is begun once more."""
 _ATTEMPTS = 5
 """To start a process, where the server that it is forked from has ended."""
 MAX_STEP = 1 << 20
 """Largest step that a process may report."""
 _LOOK = 0.1
 """Seconds between two checks of the time limits."""
-
-
-class WorkerDiedError(Exception):
-    """The process of a job died; `exitcode` None: it was ended for an invalid answer."""
-
-    def __init__(self, exitcode: int | None) -> None:
-        super().__init__(exitcode)
-        self.exitcode = exitcode
-
-
-class Job(Future[T]):
-    """A job for a process, and its progress.
-
-    Attributes:
-        at: once the job is done, its last step and since when (`time.monotonic`; 0: it had not
-            begun); see `Supervisor.at`.
-        seconds: that it took, once it is done; 0: it had not begun.
-    """
-
-    def __init__(self, number: int, data: bytes, steps: int) -> None:
-        super().__init__()
-        self.number, self.data, self.steps = number, data, steps
-        self.at = (0, 0.0)
-        self.seconds = 0.0
-        self.process: int | None = None
-        """Number of the process that has it."""
-        self.once_more = True
-        """Whether it is begun again where the server of its process ends."""
 
 
 @dataclass(eq=False)
@@ -181,7 +150,7 @@ class Supervisor:
         with self._more:
             self._stopped = True
             for job in self._waiting:
-                _drop(job)
+                job.drop()
             self._waiting.clear()
             for line in self._lines:
                 if line is not None:
@@ -362,7 +331,7 @@ class Supervisor:
         """
         with self._more:
             if self._stopped:
-                _drop(job)
+                job.drop()
                 return
             self._waiting.appendleft(job)
             self._more.notify()
@@ -404,12 +373,6 @@ class Supervisor:
             now - max(line.begun, since) > self._timeout
             or now - line.begun > self._timeout * job.steps
         )
-
-
-def _drop(job: Job[Any]) -> None:
-    """Settle a job that no process will do."""
-    if not job.cancel():  # it had begun
-        job.set_exception(WorkerDiedError(SERVER_ENDED))
 
 
 def _checked(message: object) -> Answer:

@@ -19,8 +19,9 @@ from maltriage.source.urls import Remote
 from maltriage.work.allocator import keep_memory
 from maltriage.work.forkserver import worker_context
 from maltriage.work.isolation import ISOLATED, Isolation, confine
+from maltriage.work.job import Job, WorkerDiedError
 from maltriage.work.process import leave_signals
-from maltriage.work.supervisor import Job, Supervisor, WorkerDiedError
+from maltriage.work.supervisor import Supervisor
 
 T = TypeVar("T")
 

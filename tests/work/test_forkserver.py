@@ -17,7 +17,7 @@ import pytest
 from kill import KILL
 
 from maltriage.work import forkserver
-from maltriage.work.supervisor import Job, WorkerDiedError
+from maltriage.work.job import Job, WorkerDiedError
 from maltriage.work.workers import Workers
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")

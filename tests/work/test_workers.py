@@ -17,7 +17,7 @@ from maltriage.sample.errors import SampleError
 from maltriage.work.cores import _quota, cores
 from maltriage.work.dispatcher import each
 from maltriage.work.forkserver import start_ahead
-from maltriage.work.supervisor import WorkerDiedError
+from maltriage.work.job import WorkerDiedError
 from maltriage.work.workers import Workers, reason_of
 
 

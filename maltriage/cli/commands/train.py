@@ -16,6 +16,7 @@ from maltriage.cli.training import recipe as rec
 from maltriage.cli.training.extra import need_torch
 from maltriage.cli.training.told import foretell, report, tell_held_back
 from maltriage.errors import MaltriageError
+from maltriage.learn.heat.guide_names import Cam, Kind
 from maltriage.learn.nets import NETS, entry
 
 if TYPE_CHECKING:
@@ -29,21 +30,7 @@ if TYPE_CHECKING:
     from maltriage.learn.runs.train import Outcome
 
 
-Guide = Literal[
-    "none",
-    "cumulative",
-    "instance",
-    "label",
-    "weighted",
-    "early",
-    "attention",
-    "random",
-    "inverse",
-    "label-random",
-]
-
-
-Cam = Literal["hirescam", "gradcam"]
+Guide = Literal["none", Kind]
 
 
 def train(

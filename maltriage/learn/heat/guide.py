@@ -38,7 +38,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import msgspec
 import numpy as np
@@ -53,24 +53,13 @@ from maltriage.learn.fit.data import Images, key
 from maltriage.learn.fit.restore import EVAL_BATCH, restore_net
 from maltriage.learn.heat.cam import ExplainedNet
 from maltriage.learn.heat.chooser import BY_LABEL, INSIDE, TAUGHT, heat_of
+from maltriage.learn.heat.guide_names import Cam, Kind
 from maltriage.learn.heat.heatmaps import regrid, shares
 from maltriage.learn.nets.base import Net
 from maltriage.learn.nets.camvit import grid_of
 from maltriage.metrics import COMMON, ssim
 from maltriage.sample.views import ViewSpec
 
-Kind = Literal[
-    "cumulative",
-    "instance",
-    "label",
-    "weighted",
-    "early",
-    "attention",
-    "random",
-    "inverse",
-    "label-random",
-]
-Cam = Literal["hirescam", "gradcam"]
 KINDS: tuple[str, ...] = get_args(Kind)
 CAMS: tuple[str, ...] = get_args(Cam)
 MIN_KEEP = 0.25

@@ -25,7 +25,8 @@ STEP_MS = 250
 REMEMBERED = 100_000
 """Most files whose state is kept, so that an event without a change gives no second record."""
 
-_State = tuple[int, int, int]
+_State = tuple[int, int, int, bool]
+"""Number, size and time of change of a file, and whether it may be read."""
 
 
 def need_watch() -> None:
@@ -53,7 +54,8 @@ def appearing(
 
     The first list is empty: the watch has begun. What is in the folders by then is not given. The
     rules of a walk hold: depth, patterns, links, results. A file that was replaced or written to is
-    given again. Each path begins with the folder as it was named.
+    given again, and so is one that may be read only now. A folder that may not be read is given
+    itself, and its files as soon as it may. Each path begins with the folder as it was named.
 
     Args:
         unsettled: gets the files that have appeared and are not given when it ends.
@@ -92,7 +94,7 @@ def appearing(
             for change, path in changes:
                 if change is not Change.deleted:
                     for name in _files_at(path):
-                        waiting.setdefault(name, ((-1, -1, -1), now))
+                        waiting.setdefault(name, ((-1, -1, -1, False), now))
             ready = _settled(waiting, given, now)
             found = [named for path in ready if (named := _wanted(path, roots, options))]
             if found:
@@ -111,7 +113,8 @@ def _events(
 
     It passes by folders without permission only where it passes by those beyond the system's limit
     of watches as well, which is an error here. So it is asked to only where it has to. By a name
-    that is not UTF-8 it ends with an error: then it begins anew.
+    that is not UTF-8 it ends with an error: then it begins anew, and where a folder that it passed
+    by may be read.
     """
     import watchfiles
     from watchfiles import Change
@@ -129,23 +132,36 @@ def _events(
             ignore_permission_denied=ignore,
         )
 
-    ignore, missed = False, 0
+    ignore, missed, failed = False, False, 0
+    closed, found = set[str](), set[tuple[Change, str]]()
     since = time.time()
-    while missed < 2:
+    while failed < 2:
         try:
             for changes in watch(ignore=ignore):
                 if missed:
                     changes |= {(Change.modified, path) for path in _changed(roots, since)}
-                    missed = 0
+                    missed, failed = False, 0
                 since = time.time()
-                yield changes
-            return
+                yield changes | found
+                found = set()
+                touched = {path for _, path in changes}
+                opened = {path for path in closed & touched if not _is_closed(path)}
+                closed |= set(filter(_is_closed, touched))
+                if opened:
+                    closed -= opened
+                    ignore, missed = False, True
+                    break
+            else:
+                return
         except PermissionError:
             if ignore:
                 raise
             ignore = True
+            new = {folder for root in roots for folder in _files_at(root, closed=True)} - closed
+            closed |= new
+            found = {(Change.added, folder) for folder in new}
         except RuntimeError as error:  # what it was told of is lost, so it is looked for
-            reason, missed = error, missed + 1
+            reason, missed, failed = error, True, failed + 1
     raise MaltriageError(f"cannot watch {', '.join(roots)}: {reason}")
 
 
@@ -191,14 +207,32 @@ def _place(folder: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _files_at(path: str) -> Iterator[str]:
-    """The file at a path, or the files of a folder that appeared with what is in it."""
+def _files_at(path: str, *, closed: bool = False) -> Iterator[str]:
+    """The file at a path, or the files of a folder that appeared with what is in it, and folders
+    that may not be read.
+
+    Args:
+        closed: such folders alone.
+    """
+    denied: list[str] = []
     if not os.path.isdir(path) or os.path.islink(path):
         yield path
         return
-    for folder, _, names in os.walk(path):
-        for name in names:
+    for folder, _, names in os.walk(path, onerror=lambda error: denied.append(error.filename)):
+        for name in names if not closed else ():
             yield os.path.join(folder, name)
+    yield from filter(_is_closed, denied)
+
+
+def _is_closed(path: str) -> bool:
+    """Whether this is a folder that may not be read."""
+    try:
+        os.scandir(path).close()
+    except PermissionError:
+        return os.path.isdir(path)
+    except OSError:
+        pass
+    return False
 
 
 def _settled(
@@ -213,7 +247,8 @@ def _settled(
         except OSError:  # gone again
             del waiting[path]
             continue
-        state = (status.st_ino, status.st_size, status.st_mtime_ns)
+        may_read = os.access(path, os.R_OK)
+        state = (status.st_ino, status.st_size, status.st_mtime_ns, may_read)
         if state != before:
             waiting[path] = (state, now)
         elif now - since >= SETTLED:
@@ -241,7 +276,8 @@ def _wanted(path: str, roots: dict[str, str], options: WalkOptions) -> str | Non
         at = os.path.join(at, part)
         if any(fnmatch(part, glob) or fnmatch(at, glob) for glob in options.exclude):
             return None
-    if not is_included(name, at, options.include):
+    closed = _is_closed(path)
+    if not (closed or is_included(name, at, options.include)):
         return None
     named = os.path.join(named, inner)
     if options.results and is_result(named, options.results):
@@ -249,6 +285,6 @@ def _wanted(path: str, roots: dict[str, str], options: WalkOptions) -> str | Non
     try:
         if os.path.realpath(path) != path and wrong_link(path, None if options.follow else root):
             return None
-        return named if stat.S_ISREG(os.stat(path).st_mode) else None
+        return named if closed or stat.S_ISREG(os.stat(path).st_mode) else None
     except OSError:
         return None

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,45 @@ def test_what_may_not_be_read_is_a_record_each(run: Run, folder: Path, closed: A
         assert (record["type"], record["code"]) == ("error", "unreadable")
     assert (found[None]["files"], found[None]["failed"]) == (1, 2)
     assert (done.returncode, done.stderr) == (3, b"")
+
+
+def test_what_a_watch_may_not_read(folder: Path, tmp_path: Path, closed: Any) -> None:
+    """Has a record each, and others once it may."""
+    pytest.importorskip("watchfiles", reason="needs the extra `watch`")
+    for name in ("sub", "later"):
+        (folder / name).mkdir()
+    closed(folder / "sub", 0)
+    command = [*PYTHON, "-m", "maltriage", "scan", folder, "--watch", "-o", "r.ndjson"]
+    end = time.monotonic() + 60
+
+    def wanted(path: Path, kind: str) -> None:
+        while time.monotonic() < end:
+            if (tmp_path / "r.ndjson").exists():
+                found = records((tmp_path / "r.ndjson").read_bytes())
+                if any((r.get("path"), r["type"]) == (str(path), kind) for r in found):
+                    return
+            time.sleep(0.1)
+        raise AssertionError(f"no {kind} of {path}")
+
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith(b"maltriage: watching ")
+        wanted(folder / "sub", "error")
+        (folder / "z.exe").touch(0)
+        (folder / "z.exe").write_bytes(sample("console-x64.exe"))
+        wanted(folder / "z.exe", "error")
+        (folder / "z.exe").chmod(0o644)
+        wanted(folder / "z.exe", "result")
+        (folder / "sub").chmod(0o755)
+        time.sleep(1.0)  # until it is watched
+        (folder / "sub" / "c.exe").write_bytes(sample("console-x64.exe"))
+        wanted(folder / "sub" / "c.exe", "result")
+        (folder / "later" / "d.exe").write_bytes(sample("console-x64.exe"))
+        wanted(folder / "later" / "d.exe", "result")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 3
+    found = records((tmp_path / "r.ndjson").read_bytes())
+    assert len(found) == 6  # those, and the summary
 
 
 def test_one_file_that_may_not_be_read(run: Run, folder: Path, closed: Any) -> None:

@@ -183,7 +183,13 @@ def add(
 
 @app.command()
 def info(
-    index: Given,
+    index: Annotated[
+        Path,
+        typer.Argument(
+            help="An index, a file MODEL.index.npz, or the name of an installed model.",
+            metavar="INDEX",
+        ),
+    ],
     model: Model = None,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="Format of the result.")
@@ -192,10 +198,16 @@ def info(
     color: opt.ColorOption = "auto",
 ) -> None:
     """Show an index: its model, the files of each label, its limit."""
+    from maltriage import bundle as bundles
     from maltriage.report.status.index import render
     from maltriage.similar import index as indexes
     from maltriage.similar import index_file
 
+    if not index.exists() and (known := bundles.installed().get(str(index))):
+        own = index_file.beside(bundles.load(known))
+        if own is None:
+            raise MaltriageError(f"the model {index} has no index")
+        index = own
     read = index_file.read(index)
     try:
         bundle = _bundle_of(index, read.header.model, model)

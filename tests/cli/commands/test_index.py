@@ -78,6 +78,16 @@ def test_build_look_and_grow(run_cli: Any, root: Path, tmp_path: Path) -> None:
     assert "none: it was not measured" in shown
 
 
+def test_info_takes_the_name_of_a_model(run_cli: Any) -> None:
+    named = run_cli("index", "info", "maltriage-evidence-int8", "-f", "json")
+    told = json.loads(named.stdout)
+    by_path = run_cli("index", "info", told["path"], "-f", "json")
+    assert named.stdout == by_path.stdout
+    none = run_cli("index", "info", "maltriage-camvit")
+    said = b"maltriage: the model maltriage-camvit has no index\n"
+    assert (none.returncode, none.stderr) == (2, said)
+
+
 def test_what_others_add_meanwhile_stays(run_cli: Any, root: Path, tmp_path: Path) -> None:
     build(run_cli, root)
     path = tmp_path / "a.index.npz"

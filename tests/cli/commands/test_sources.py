@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,39 +24,53 @@ EACH = 14
 """Files of each label and source: enough of both for a temperature."""
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return write_sources(tmp_path / "files", EACH)
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sources(tmp_path_factory.mktemp("data") / "files", EACH)
 
 
-def test_a_random_split_flatters(run_cli: Any, data: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def trained(data: Path) -> tuple[Path, str]:
+    """A run by source, and what training printed."""
+    run = ("train", *SHORT, "--root", str(data), "--split", "source", "--out", "by")
+    done = subprocess.run(
+        [sys.executable, "-m", "maltriage", *run],
+        cwd=data.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return data.parent / "by", done.stdout
+
+
+def test_a_random_split_flatters(run_cli: Any, data: Path, trained: tuple[Path, str]) -> None:
     """Across sources the labels are worth nothing; a random split does not show it."""
     run = ("train", *SHORT, "--root", data, "--out")
     random = run_cli(*run, "random", "--split", "random", "--folds", "2")
     assert random.returncode == 0, random.stderr.decode()
-    found = run_cli(*run, "by", "--split", "source")
-    assert found.returncode == 0, found.stderr.decode()
+    folder, text = trained
 
-    def twins(text: bytes) -> int:
-        (line,) = (line for line in text.decode().splitlines() if line.startswith("twins"))
+    def twins(text: str) -> int:
+        (line,) = (line for line in text.splitlines() if line.startswith("twins"))
         return int(line.split("training, ")[1].split()[0])
 
-    assert twins(random.stdout) > 0
-    assert twins(found.stdout) == 0
-    assert "2 source folds" in found.stdout.decode()
+    assert twins(random.stdout.decode()) > 0
+    assert twins(text) == 0
+    assert "2 source folds" in text
     for fold, source in enumerate("ab"):
-        stored = json.loads((tmp_path / "by" / f"fold-{fold}" / "split.json").read_bytes())
+        stored = json.loads((folder / f"fold-{fold}" / "split.json").read_bytes())
         assert (stored["kind"], stored["value"]) == ("source", source)
         parts = [part for _, part in stored["samples"]]
         assert parts.count("test") == 2 * EACH
         assert parts.count("val") > 0
-    again = run_cli("train", "--out", "by", "--resume")
+    again = run_cli("train", "--out", folder, "--resume")
     assert again.returncode == 0, again.stderr.decode()
 
     by = ("evaluate", "--dataset", "folder", "--root", data, "--by", "source")
     areas, held_back = dict[str, set[float]](), dict[str, bool]()
-    for name in ("random", "by"):
-        report = run_cli(*by, "--predictions", f"{name}/out-of-fold.csv", "-f", "json")
+    for name, run in (("random", Path("random")), ("by", folder)):
+        report = run_cli(*by, "--predictions", run / "out-of-fold.csv", "-f", "json")
         assert report.returncode == 0, report.stderr.decode()
         (measured,) = json.loads(report.stdout)["runs"]
         held_back[name] = measured["held_back"]
@@ -64,10 +80,12 @@ def test_a_random_split_flatters(run_cli: Any, data: Path, tmp_path: Path) -> No
     assert min(areas["random"]) > 0.9
     assert max(areas["by"]) < 0.1
 
-    text = run_cli(*by, "--predictions", "by/out-of-fold.csv", "--fpr", "0.05").stdout.decode()
+    text = run_cli(
+        *by, "--predictions", folder / "out-of-fold.csv", "--fpr", "0.05"
+    ).stdout.decode()
     assert "at a threshold for 5%, set on the validation part of each net" in text
     assert "at a threshold for 5%, set on the clean files of the other folds" in text
-    net, split = tmp_path / "by" / "fold-1" / "net.onnx", tmp_path / "by" / "fold-1" / "split.json"
+    net, split = folder / "fold-1" / "net.onnx", folder / "fold-1" / "split.json"
     one = run_cli(*by, net, "--split-file", split, "-f", "json")
     assert one.returncode == 0, one.stderr.decode()
     (value,) = json.loads(one.stdout)["runs"][0]["values"]
@@ -75,19 +93,20 @@ def test_a_random_split_flatters(run_cli: Any, data: Path, tmp_path: Path) -> No
     assert value["against"][0]["auc"]["value"] < 0.1
 
 
-def test_a_threshold_by_source(run_cli: Any, data: Path, tmp_path: Path) -> None:
+def test_a_threshold_by_source(
+    run_cli: Any, data: Path, trained: tuple[Path, str], tmp_path: Path
+) -> None:
     """On predictions that are right now and then, which those of the test before are not."""
-    done = run_cli("train", *SHORT, "--root", data, "--split", "source", "--out", "run")
-    assert done.returncode == 0, done.stderr.decode()
-    path = tmp_path / "run" / "out-of-fold.csv"
-    header, *rows = path.read_text().splitlines()
+    folder, _ = trained
+    path, net = tmp_path / "out-of-fold.csv", folder / "net.onnx"
+    header, *rows = (folder / path.name).read_text().splitlines()
     for i, row in enumerate(rows):
         *start, label, fold, added, _, _ = row.split(",")
         right = (label == "benign") == (i % 3 != 0)
         rows[i] = ",".join([*start, label, fold, added, *(["2", "0"] if right else ["0", "2.5"])])
     path.write_text("\n".join([header, *rows]) + "\n")
     calibrate = (
-        *("calibrate", "run/net.onnx", "-o", "new.onnx", "--dataset", "folder", "--by", "source"),
+        *("calibrate", net, "-o", "new.onnx", "--dataset", "folder", "--by", "source"),
         *("--root", data, "--predictions", path),
     )
     found = run_cli(*calibrate, "--fpr", "0.2", "-f", "json")
@@ -103,7 +122,7 @@ def test_a_threshold_by_source(run_cli: Any, data: Path, tmp_path: Path) -> None
     assert "at this threshold" in shown
     for arguments, words in (
         ([*calibrate, "--goodware", data], "--by goes with --predictions"),
-        (["calibrate", "run/net.onnx", "-o", "n.onnx", "--predictions", path, "--root", data],
+        (["calibrate", net, "-o", "n.onnx", "--predictions", path, "--root", data],
          "--root goes with --by"),
         ([*calibrate, "--fpr", "0.01"], "a rate of 0.01 needs 300"),
     ):  # fmt: skip

@@ -119,22 +119,23 @@ def test_what_is_whole_is_not_trained_again(
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
 
 
-def test_an_interruption_goes_on(corpus: Corpus, tmp_path: Path) -> None:
-    options = RunOptions(tmp_path / "run", "tiny", FitOptions(**NARROW), folds=2)
+def test_an_interruption_goes_on(
+    outcome: Outcome, options: RunOptions, corpus: Corpus, tmp_path: Path
+) -> None:
+    stopped = dataclasses.replace(options, folder=tmp_path / "run")
     ticks = list[FoldTick]()
-    first = cross_validate(corpus, options, progress=ticks.append, stop=lambda: ticks[-1].run == 1)
+    first = cross_validate(corpus, stopped, progress=ticks.append, stop=lambda: ticks[-1].run == 1)
     assert first.bundle is None
     assert {tick.run for tick in ticks} == {0, 1}
     ticks.clear()
-    second = cross_validate(corpus, options, progress=ticks.append)
+    second = cross_validate(corpus, stopped, progress=ticks.append)
     assert second.bundle is not None
-    assert {tick.run for tick in ticks} == {1, 2}
-    whole = cross_validate(corpus, dataclasses.replace(options, folder=tmp_path / "whole"))
-    assert whole.card is not None
+    assert {tick.run for tick in ticks} == {1, 2, K}
+    assert outcome.card is not None
     assert second.card is not None
-    assert second.card.weights_sha256 == whole.card.weights_sha256
-    text = (tmp_path / "run" / OUT_OF_FOLD_FILE).read_bytes()
-    assert text == (tmp_path / "whole" / OUT_OF_FOLD_FILE).read_bytes()
+    assert second.card.weights_sha256 == outcome.card.weights_sha256
+    text = (stopped.folder / OUT_OF_FOLD_FILE).read_bytes()
+    assert text == (options.folder / OUT_OF_FOLD_FILE).read_bytes()
 
 
 @pytest.mark.parametrize("busy", [0, 2])

@@ -123,13 +123,13 @@ class Searcher:
         self, embeddings: npt.NDArray[np.float32], own: list[int | None]
     ) -> Iterator[list[tuple[int, float]]]:
         """The nearest of each, by comparing with all."""
-        for number, row in enumerate(own):
-            # One by one: the product of a batch has other last digits for each size of it.
-            (cosines,) = self._cosines(embeddings[number : number + 1])
+        queries = self._wanted(embeddings)
+        # With the long side first the product is faster, as in `similar.pruned`.
+        found = np.ascontiguousarray((self._vectors @ queries.T).T)
+        for query, cosines, row in zip(queries, found, own, strict=True):
             if row is not None:
                 cosines[row] = -np.inf
-            near = _near(cosines, NEAREST)
-            yield self._ranked(_distances(cosines[near]), near, NEAREST)
+            yield self._exact(query, _near(cosines, NEAREST))
 
     def _looked_for(
         self, embeddings: npt.NDArray[np.float32], own: list[int | None]
@@ -143,13 +143,18 @@ class Searcher:
                 cosines = (self._vectors @ query)[rows]
             else:
                 cosines = self._vectors[rows] @ query
-            near = rows[_near(cosines, NEAREST)]
-            # In float64, whose sum does not depend on which rows, and how many, are compared.
-            wide = query.astype(np.float64)
-            parts = [near[i : i + _PART] for i in range(0, len(near), _PART)]
-            exact = [(self._vectors[part] * wide).sum(axis=1) for part in parts]
-            cosines = np.concatenate([*exact, np.zeros(0)])
-            yield self._ranked(_distances(cosines), near, NEAREST)
+            yield self._exact(query, rows[_near(cosines, NEAREST)])
+
+    def _exact(
+        self, query: npt.NDArray[np.float32], near: npt.NDArray[np.intp]
+    ) -> list[tuple[int, float]]:
+        """The nearest of the rows that may be, by distances that do not depend on what else a batch
+        holds, nor on which rows are compared: a product has other last digits for each size."""
+        wide = query.astype(np.float64)
+        parts = [near[i : i + _PART] for i in range(0, len(near), _PART)]
+        exact = [(self._vectors[part] * wide).sum(axis=1) for part in parts]
+        cosines = np.concatenate([*exact, np.zeros(0)])
+        return self._ranked(_distances(cosines), near, NEAREST)
 
     def nearest(self, row: npt.NDArray[np.float64], count: int) -> list[tuple[int, float]]:
         """The `count` nearest files by distances (n,) that are finite, with their distances; at

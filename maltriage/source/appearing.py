@@ -22,6 +22,11 @@ SETTLED = 1.0
 """Seconds for which a file must not change before it is read: it may be written still."""
 STEP_MS = 250
 """Milliseconds between two looks at files that are not settled, and at `stop`."""
+BURST = 1000
+"""Changes at once after which files are looked for as well: the system drops events that nobody
+takes in time, about which watchfiles says nothing. It holds 16,384, or some 5,000 files."""
+LOOK_SECONDS, LOOK_SHARE = 60.0, 0.01
+"""Least seconds from one such look to the next, and most of the time that looks take."""
 REMEMBERED = 100_000
 """Most files whose state is kept, so that an event without a change gives no second record."""
 
@@ -92,9 +97,12 @@ def appearing(
                 _need_room(next(iter(roots)))
             now = time.monotonic()
             for change, path in changes:
-                if change is not Change.deleted:
-                    for name in _files_at(path):
-                        waiting.setdefault(name, ((-1, -1, -1, False), now))
+                if change is Change.deleted:
+                    continue
+                # What is in a folder that has changed has events of its own.
+                told = change is Change.modified and os.path.isdir(path) and not _is_closed(path)
+                for name in _files_at(path) if not told else ():
+                    waiting.setdefault(name, ((-1, -1, -1, False), now))
             ready = _settled(waiting, given, now)
             found = [named for path in ready if (named := _wanted(path, roots, options))]
             if found:
@@ -114,7 +122,7 @@ def _events(
     It passes by folders without permission only where it passes by those beyond the system's limit
     of watches as well, which is an error here. So it is asked to only where it has to. By a name
     that is not UTF-8 it ends with an error: then it begins anew, and where a folder that it passed
-    by may be read.
+    by may be read. What it was not told of, or does not tell, is looked for.
     """
     import watchfiles
     from watchfiles import Change
@@ -132,26 +140,28 @@ def _events(
             ignore_permission_denied=ignore,
         )
 
-    ignore, missed, failed = False, False, 0
-    closed, found = set[str](), set[tuple[Change, str]]()
-    since = time.time()
+    ignore, failed, look = False, 0, _Look(roots)
+    closed, opened = set[str](), set[str]()
+    found = set[tuple[Change, str]]()
     while failed < 2:
         try:
             for changes in watch(ignore=ignore):
-                if missed:
-                    changes |= {(Change.modified, path) for path in _changed(roots, since)}
-                    missed, failed = False, 0
-                since = time.time()
-                yield changes | found
-                found = set()
+                if look.is_due(len(changes)):
+                    changes |= {(Change.added, path) for path in look.again()}
+                    failed = 0
+                changes |= found
+                yield changes
                 touched = {path for _, path in changes}
                 opened = {path for path in closed & touched if not _is_closed(path)}
                 closed |= set(filter(_is_closed, touched))
+                closed -= opened
+                found = {(Change.added, path) for path in opened}
                 if opened:
-                    closed -= opened
-                    ignore, missed = False, True
+                    ignore, look.missed = False, True
                     break
             else:
+                if look.missed:
+                    yield {(Change.added, path) for path in look.again()}
                 return
         except PermissionError:
             if ignore:
@@ -159,28 +169,52 @@ def _events(
             ignore = True
             new = {folder for root in roots for folder in _files_at(root, closed=True)} - closed
             closed |= new
-            found = {(Change.added, folder) for folder in new}
-        except RuntimeError as error:  # what it was told of is lost, so it is looked for
-            reason, missed, failed = error, True, failed + 1
+            found |= {(Change.added, folder) for folder in new}
+        except RuntimeError as error:
+            reason, look.missed, failed = error, True, failed + 1
     raise MaltriageError(f"cannot watch {', '.join(roots)}: {reason}")
 
 
-def _changed(roots: list[str], since: float) -> Iterator[str]:
-    """The files below folders that have changed, or were moved there, since about a time."""
-    for root in roots:
-        moved = set[str]()
-        for folder, _, names in os.walk(root):
-            with suppress(OSError):  # gone again
-                status = os.stat(folder)
-                if os.path.dirname(folder) in moved or (
-                    folder != root and status.st_mtime < since - SETTLED <= status.st_ctime
-                ):
-                    moved.add(folder)
+class _Look:
+    """Walks of watched folders, for what no event has told of."""
+
+    def __init__(self, roots: list[str]) -> None:
+        self._roots = roots
+        self._begun = self._at = time.time()
+        self._folders = {folder: _place(folder) for folder, _ in self._walk()}
+        self._next = time.monotonic() + LOOK_SECONDS
+        self.missed = False
+        """Whether there may be something that no event has told of."""
+
+    def is_due(self, changes: int) -> bool:
+        """Whether to look again, where so many changes were told of just now: after a burst, after
+        events that are lost, and now and then."""
+        self.missed = self.missed or changes >= BURST
+        return (self.missed and changes < BURST) or time.monotonic() >= self._next
+
+    def again(self) -> list[str]:
+        """The files that have changed since about the last look, and those of folders that are new
+        or were moved there."""
+        begun, since = time.monotonic(), max(self._at - SETTLED, self._begun)
+        self._at, before, self._folders = time.time(), self._folders, {}
+        changed: list[str] = []
+        for folder, names in self._walk():
+            place = self._folders[folder] = _place(folder)
+            new = place != before.get(folder)
             for name in names:
                 path = os.path.join(folder, name)
-                with suppress(OSError):
-                    if folder in moved or os.lstat(path).st_ctime >= since - SETTLED:
-                        yield path
+                with suppress(OSError):  # gone again
+                    if new or os.lstat(path).st_ctime >= since:
+                        changed.append(path)
+        ended = time.monotonic()
+        self._next = ended + max(LOOK_SECONDS, (ended - begun) / LOOK_SHARE)
+        self.missed = False
+        return changed
+
+    def _walk(self) -> Iterator[tuple[str, list[str]]]:
+        for root in self._roots:
+            for folder, _, names in os.walk(root):
+                yield folder, names
 
 
 def _need_room(root: str) -> None:

@@ -167,6 +167,30 @@ def test_no_folder_is_named(run_cli: Any) -> None:
     )
 
 
+QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")
+
+
+@pytest.mark.skipif(not QUEUE.exists(), reason="inotify is Linux's")
+def test_more_events_than_the_system_holds_lose_no_file(tmp_path: Path, samples_dir: Path) -> None:
+    many = int(QUEUE.read_text()) // 2
+    if many > 50_000:
+        pytest.skip("the queue of events is longer than is usual")
+    program = (samples_dir / "console-x64.exe").read_bytes()
+    folder, out = tmp_path / "in", tmp_path / "out.ndjson"
+    folder.mkdir()
+    with watch(folder, "-o", out, "--include", "*.exe") as process:
+        process.send_signal(signal.SIGSTOP)
+        for number in range(many):
+            (folder / f"{number}.txt").touch()
+            if number % (many // 20) == 0:
+                (folder / f"{number}.exe").write_bytes(program + b"%d" % number)
+        process.send_signal(signal.SIGCONT)
+        found = until_lines(out, 20)
+        assert {record["type"] for record in found} == {"result"}
+        assert ended(process)[0] in (0, 1)
+    assert len({record.get("path") for record in until_lines(out, 22)}) == 22
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
 def test_a_file_that_was_renamed_is_left_behind(tmp_path: Path, samples_dir: Path) -> None:
     folder, out, old = tmp_path / "in", tmp_path / "out.ndjson", tmp_path / "out.1"

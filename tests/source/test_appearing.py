@@ -113,6 +113,53 @@ def test_rules_of_a_walk(tmp_path: Path) -> None:
 
 
 @links
+@pytest.mark.parametrize("polled", [False, True])
+def test_what_was_there_is_not_given_when_its_folder_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, polled: bool
+) -> None:
+    (tmp_path / "sub").mkdir()
+    for old in (tmp_path / "old", tmp_path / "sub" / "old"):
+        old.write_bytes(b"old")
+    if polled:
+        monkeypatch.setenv("WATCHFILES_FORCE_POLLING", "1")
+    with watched(tmp_path) as wait:
+        (tmp_path / "sub").chmod(0o700)
+        os.utime(tmp_path / "sub")
+        (tmp_path / "sub" / "new").write_bytes(b"new")
+        assert wait() == ["sub/new"]
+        (tmp_path / "also").write_bytes(b"new")
+        assert wait() == ["also"]
+
+
+def test_what_no_event_tells_of_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import watchfiles
+
+    def deaf(*_: object, **__: object) -> Iterator[set[object]]:
+        while True:
+            time.sleep(0.1)
+            yield set()
+
+    monkeypatch.setattr(watchfiles, "watch", deaf)
+    monkeypatch.setattr("maltriage.source.appearing.LOOK_SECONDS", 0.2)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "moved").write_bytes(b"x")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "old").write_bytes(b"x")
+    os.utime(tmp_path / "outside" / "moved", (1e9, 1e9))
+    time.sleep(0.1)  # a clock of the file system may be as coarse
+    found = list[str]()
+    for paths in appearing([str(tmp_path / "in")], WalkOptions(), lambda: False):
+        found += [below(path, tmp_path / "in") for path in paths]
+        if not paths:
+            (tmp_path / "in" / "new").write_bytes(b"x")
+            (tmp_path / "outside").rename(tmp_path / "in" / "folder")
+        if len(found) == 2:
+            break
+    assert sorted(found) == ["folder/moved", "new"]
+
+
 def test_several_folders_by_the_names_they_were_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

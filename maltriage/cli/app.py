@@ -173,8 +173,8 @@ def run() -> int:
             os._exit(EXIT_ERROR)
         return EXIT_ERROR
     except Exception as error:
-        if _out_of_descriptors(error):
-            sys.stderr.write("maltriage: too few descriptors (ulimit -n): Too many open files\n")
+        if (missing := _lacking(error)) is not None:
+            sys.stderr.write(f"maltriage: {missing}\n")
             return EXIT_ERROR
         if (said := _of_the_system(error)) is not None:
             from maltriage.report.sanitize import clean
@@ -207,8 +207,14 @@ def _of_the_system(error: BaseException) -> str | None:
     return None
 
 
-def _out_of_descriptors(error: BaseException) -> bool:
-    """Whether the process may open no more files, where a module is imported as well."""
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return True
-    return isinstance(error, ImportError) and "Too many open files" in str(error)
+def _lacking(error: BaseException) -> str | None:
+    """What the process has too little of, also where a module is imported; None: neither."""
+    number = error.errno if isinstance(error, OSError) else None
+    said = str(error) if isinstance(error, ImportError) else ""
+    if number in (errno.EMFILE, errno.ENFILE) or "Too many open files" in said:
+        return "too few descriptors (ulimit -n): Too many open files"
+    # The second is what the loader says of a library that it has no address space for.
+    words = ("Cannot allocate memory", "failed to map segment")
+    if isinstance(error, MemoryError) or number == errno.ENOMEM or any(w in said for w in words):
+        return "too little memory, or address space (ulimit -v)"
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,8 +14,13 @@ MAX_SHOWN = 3
 """Most files that are named."""
 
 
-def known_lists(paths: Sequence[str], *, quiet: bool) -> tuple[KnownList, ...]:
+def known_lists(
+    paths: Sequence[str], *, quiet: bool, no_cache: bool = False
+) -> tuple[KnownList, ...]:
     """The lists that the user named.
+
+    Args:
+        no_cache: sort them in a temporary folder, as where the cache cannot be written.
 
     Raises:
         MaltriageError: see `read_known`.
@@ -24,11 +30,33 @@ def known_lists(paths: Sequence[str], *, quiet: bool) -> tuple[KnownList, ...]:
     from maltriage.cli.bars import status
     from maltriage.cli.console import make_console
     from maltriage.files.places import cache_dir
-    from maltriage.source.known import FOLDER, read_known
+    from maltriage.source.known import FOLDER, UnwritableError, read_known
 
     console = make_console(stderr=True)
     with status(console, "reading hashes of known files", enabled=not quiet):
-        return tuple(read_known(path, cache_dir() / FOLDER) for path in paths)
+        try:
+            folder = _temporary() if no_cache else cache_dir() / FOLDER
+            return tuple(read_known(path, folder) for path in paths)
+        except UnwritableError:
+            if no_cache:
+                raise
+            return known_lists(paths, quiet=True, no_cache=True)
+
+
+def _temporary() -> Path:
+    """A folder that is removed when this process ends."""
+    import atexit
+    import tempfile
+
+    from maltriage.errors import cannot_write
+    from maltriage.files.temporary import make_folder, remove_folder
+
+    try:
+        folder = make_folder(Path(tempfile.gettempdir()))
+    except OSError as error:
+        raise cannot_write(Path(tempfile.gettempdir()), error) from error
+    atexit.register(remove_folder, folder)
+    return folder
 
 
 def contradicted(lists: Sequence[KnownList], bundle: Bundle, index: str | None) -> str | None:

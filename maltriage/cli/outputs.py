@@ -202,7 +202,7 @@ class Sinks:
 
     def write(self, record: FileRecord) -> None:
         if self._anew:
-            self._anew = False
+            self._anew, self._records = False, 0
             for sink in self._sinks:
                 if sink.file is not None:
                     sink.file.begin_anew()

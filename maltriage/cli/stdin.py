@@ -29,14 +29,20 @@ def stdin_among(
     """Standard input, held as long as `resources`; None if no path is of it.
 
     Raises:
-        MaltriageError: standard input is also the list of paths, or there is no memory for it.
+        MaltriageError: standard input is also the list of paths, or a saved report, or there is no
+            memory for it.
     """
     if not any(map(is_stdin, paths)):
         return None
     if files_from == STDIN:
         raise MaltriageError("- and --files-from -: standard input can be only one of them")
+    from maltriage.report.saved.recognise import BEGIN, HEAD_BYTES
     from maltriage.source.stdin import read_stdin
 
+    # What has no `peek` is the stand-in of a test, or of an application.
+    peek = getattr(sys.stdin.buffer, "peek", lambda _: b"")
+    if BEGIN.match(peek(HEAD_BYTES)):
+        raise MaltriageError("-: a saved report, which is read from a file: give it by its name")
     try:
         return resources.enter_context(read_stdin(sys.stdin.buffer, max_size))
     except OSError as error:

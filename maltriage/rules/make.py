@@ -185,7 +185,10 @@ class _Maker:
             self.workers, self.options, source, {result.sha256 for result in self.results}
         )
         if trial is not None and self.options.goodware is not None and not trial.clean:
-            raise MaltriageError(f"no clean file to try the rule on in {self.options.goodware}")
+            raise MaltriageError(
+                f"no clean file to try the rule on in {self.options.goodware}; links that lead out"
+                " of it are not followed"
+            )
         return trial
 
     def _choice(self, found: Sequence[Chosen], trial: Trial | None) -> Choice:

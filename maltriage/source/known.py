@@ -65,6 +65,10 @@ class Match:
         return f"its {self.kind} is in {self.path}"
 
 
+class UnwritableError(MaltriageError):
+    """No sorted list can be kept in a folder."""
+
+
 def read_known(path: str, cache: Path) -> KnownList:
     """Read a list of hashes, or find it in the cache.
 
@@ -76,8 +80,8 @@ def read_known(path: str, cache: Path) -> KnownList:
         cache: a folder for sorted lists.
 
     Raises:
-        MaltriageError: the list cannot be read, has a malformed line or no hash, or the cache
-            cannot be written.
+        UnwritableError: the cache cannot be written.
+        MaltriageError: the list cannot be read, or has a malformed line or no hash.
     """
     try:
         with open_regular(path) as file:
@@ -157,7 +161,7 @@ def _build(path: str, file: BinaryIO, folder: Path, own: str) -> None:
     try:
         building = PartFolder(folder)
     except OSError as error:
-        raise MaltriageError(
+        raise UnwritableError(
             f"cannot write {folder.parent}: {error.strerror}; MALTRIAGE_CACHE names another folder"
         ) from error
     with building:
@@ -196,7 +200,8 @@ def _hashes(path: str, file: BinaryIO) -> Iterator[tuple[str, bytes]]:
     begin = 3 if head.startswith(b"\xef\xbb\xbf") else 0
     first = next((line for line in head[begin:].splitlines() if _text(line)), b"")
     file.seek(begin)
-    table = b"," in first.partition(b" ")[0]  # a name behind a hash may have one, too
+    # A name behind a hash may have a comma, too; of one column there is none.
+    table = b"," in first.partition(b" ")[0] or _column(first.decode("latin-1")) in WIDTHS
     yield from _rows(path, file) if table else _lines(path, file)
 
 
@@ -258,13 +263,18 @@ def _hash(path: str, number: int, text: bytes) -> tuple[str, bytes]:
     return kind, digest
 
 
+def _column(name: str) -> str:
+    """The name of a column, however it is written."""
+    return name.strip(' \t"').lower().replace("-", "").replace("_", "")
+
+
 def _rows(path: str, file: BinaryIO) -> Iterator[tuple[str, bytes]]:
     """The strongest hash of each row of a CSV file."""
     text = io.TextIOWrapper(file, encoding="latin-1", newline="")
     reader = csv.reader(text)
     try:
         header = next((row for row in reader if any(row) and not row[0].startswith("#")), [])
-        names = [name.strip().lower().replace("-", "").replace("_", "") for name in header]
+        names = [_column(name) for name in header]
         if not _VERDICTS.isdisjoint(names):
             raise MaltriageError(
                 f"{path}: a table of verdicts, not a list of known good files, since no flag means"

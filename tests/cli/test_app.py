@@ -230,17 +230,26 @@ def test_a_scan_imports_no_other_command() -> None:
     assert done.stdout.splitlines()[-1] == b"['maltriage.cli.commands.scan']"
 
 
+FEW = "too few descriptors (ulimit -n): Too many open files"
+LITTLE = "too little memory, or address space (ulimit -v)"
+
+
 @pytest.mark.parametrize(
-    "error", [OSError(24, "Too many open files"), ImportError("x.so: Too many open files")]
+    ("error", "said"),
+    [
+        (OSError(24, "Too many open files"), FEW),
+        (ImportError("x.so: Too many open files"), FEW),
+        (MemoryError(), LITTLE),
+        (OSError(12, "Cannot allocate memory"), LITTLE),
+        (ImportError("x.so: failed to map segment from shared object"), LITTLE),
+    ],
 )
-def test_too_few_descriptors_are_no_fault_of_its_own(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+def test_what_the_system_lacks_is_no_fault_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, said: str
 ) -> None:
     def refuse(only: str | None) -> None:
         raise error
 
     monkeypatch.setattr(front, "application", refuse)
     assert front.run() == 2
-    assert capsys.readouterr().err == (
-        "maltriage: too few descriptors (ulimit -n): Too many open files\n"
-    )
+    assert capsys.readouterr().err == f"maltriage: {said}\n"

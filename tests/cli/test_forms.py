@@ -56,6 +56,7 @@ def test_wrong_use(run_cli: Any, report: Path) -> None:
         (("--fields", "path"), "--fields goes with NDJSON, JSON, CSV or Parquet"),
         (("-o", "a.csv", "--ecs"), "--ecs goes with NDJSON or JSON"),
         (("-f", "json", "--ecs", "--fields", "path"), "not both"),
+        (("-f", "json", "--ecs", "--fields", "event.kind"), "not both"),
     ):
         done = run_cli("scan", report, *arguments, cwd=report.parent)
         assert (done.returncode, done.stdout) == (2, b"")

@@ -42,6 +42,19 @@ def records(stdout: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stdout.splitlines()]
 
 
+@pytest.mark.parametrize("where", ["/dev/null/nowhere", "cache"])
+def test_a_list_needs_no_cache(run_cli: Any, folder: Path, tmp_path: Path, where: str) -> None:
+    """Nor leaves anything in one, or beside it."""
+    (tmp_path / "tmp").mkdir()
+    environment = {"MALTRIAGE_CACHE": where, "TMPDIR": str(tmp_path / "tmp")}
+    no_cache = ["--no-cache"] if where == "cache" else []
+    asked = ("--known-good", "../sha1.txt", "-f", "ndjson", "--exit-zero", "-q")
+    done = run_cli("scan", ".", *asked, *no_cache, cwd=folder, env=environment)
+    assert (done.returncode, records(done.stdout)[-1]["known"]) == (0, 1), done.stderr
+    assert not list((tmp_path / "tmp").iterdir())
+    assert not (folder / "cache" / "known").exists()
+
+
 def test_known_files_are_counted_and_not_analysed(run_cli: Any, folder: Path) -> None:
     lists = ("--known-good", "../sha1.txt", "--known-good", "../nsrl.csv")
     outputs = ("-o", "../o.ndjson", "-o", "../o.csv", "-o", "../o.html", "-o", "-")

@@ -169,6 +169,12 @@ def test_a_replay_can_be_stopped(tmp_path: Path) -> None:
     assert summary.bytes == sum(r.size for r in found if isinstance(r, Result))
 
 
+def test_a_report_on_standard_input_is_told_from_a_sample(run_cli: Any, folder: Path) -> None:
+    done = run_cli("scan", "-", stdin=saved(folder, make_result()).read_bytes())
+    said = b"maltriage: -: a saved report, which is read from a file: give it by its name\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, b"", said)
+
+
 def test_wrong_use_with_saved_reports(run_cli: Any, folder: Path) -> None:
     report = saved(folder, make_result(plane=True), make_result("b.exe"))
     program = folder / "a.exe"

@@ -205,6 +205,7 @@ def test_a_file_that_was_renamed_is_left_behind(tmp_path: Path, samples_dir: Pat
         until_lines(out, 1)
         code, _, err = ended(process, signal.SIGTERM)
     assert code == 0, err
+    assert f"wrote {out} (ndjson, 1 record, " in err
     records = [[json.loads(line) for line in path.read_text().splitlines()] for path in (old, out)]
     paths = [[record.get("path") for record in of_file] for of_file in records]
     assert paths == [[str(folder / "1.exe")], [str(folder / "2.exe"), None]]

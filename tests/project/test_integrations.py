@@ -164,6 +164,8 @@ def test_splunk_aliases_name_fields_that_there_are() -> None:
         found = re.fullmatch(r'"([\w.]+)" AS (\w+)', alias)
         assert found is not None
         assert found[1] in there
+    made = [value for name, value in props.items() if name.startswith("EVAL")]
+    assert {name for value in made for name in re.findall(r"'([\w.]+)'", value)} <= there
 
 
 def test_splunk_can_keep_flagged_files_alone() -> None:

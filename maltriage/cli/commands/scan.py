@@ -232,10 +232,10 @@ def scan(
         wanted = [Target(None, find(named_format or "ndjson"))]
     if watch:
         watching.check_formats(wanted, "--ecs" if ecs else "--fields" if fields else None)
-    chosen = chosen_fields(fields, wanted)
     if ecs_host is not None and not ecs:
         raise MaltriageError("--ecs-host goes with --ecs")
     check_ecs(ecs, fields, wanted)
+    chosen = chosen_fields(fields, wanted)
     shown = RenderOptions(top, show_skipped=verbose > 0, fields=chosen, ecs=ecs, host=ecs_host)
     parts = None
     if shards is not None:
@@ -298,7 +298,7 @@ def scan(
                 index=index,
                 fpr=fpr,
                 coverage=coverage,
-                known=known_lists(known_good or [], quiet=quiet),
+                known=known_lists(known_good or [], quiet=quiet, no_cache=no_cache),
                 analyse_known=analyse_known,
                 checks=_rows(top) if verify else None,
             )

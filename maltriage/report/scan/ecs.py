@@ -33,7 +33,7 @@ from maltriage.report.documents.record import (
 )
 from maltriage.report.scan import sharing
 from maltriage.sample.types import Identity
-from maltriage.source.archive.names import SEPARATOR, inner_name
+from maltriage.source.archive.names import REPEATED, SEPARATOR, file_on_disk, inner_name
 from maltriage.source.stdin import STDIN
 from maltriage.source.urls import is_url
 
@@ -138,10 +138,14 @@ def _place(path: str) -> dict[str, Any]:
     """
     if path == STDIN or path.startswith(STDIN + SEPARATOR):
         return {"type": "file", "name": path}
-    if not (is_url(path) or posixpath.isabs(path) or ntpath.isabs(path)):
-        path = os.path.abspath(path)
-    folder, slash, name = path.rpartition("/" if "/" in path else "\\")
-    name = (inner_name(path) or name).rpartition("/")[2]
+    disk = file_on_disk(path)
+    inside = path[len(disk) :]  # never a path of this system, whatever it says
+    if not (is_url(disk) or posixpath.isabs(disk) or ntpath.isabs(disk)):
+        disk = os.path.abspath(disk)
+    path = disk + inside
+    folder, slash, name = disk.rpartition("/" if "/" in disk else "\\")
+    if inside:
+        name = REPEATED.sub("", (inner_name(path) or name).rpartition("/")[2])
     dot = name.rfind(".")
     return _known(
         type="file",

@@ -15,6 +15,16 @@ _INSIDE = re.compile(
 the `!`. A name such as `Setup!.exe` or `Yahoo! Mail.exe` has none there."""
 
 
+REPEATED = re.compile(r"#\d+\Z")
+"""What the second file of an archive with the same name has at its end, and the third."""
+
+
+def file_on_disk(path: str) -> str:
+    """The path of the archive, or of the program, that a file is in; else its own."""
+    found = _INSIDE.search(path)
+    return path[: found.end() - 1] if found else path
+
+
 def inner_name(path: str) -> str | None:
     """The name in the archive, or in the program, of a file in one; None: it is a file by itself.
 

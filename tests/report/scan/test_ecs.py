@@ -213,7 +213,10 @@ def test_the_end_of_a_scan() -> None:
         ("C:\\Windows\\.hidden", ".hidden", "C:\\Windows", None),
         ("x/y.", os.path.basename(os.path.abspath("y.")), os.path.join(os.getcwd(), "x"), None),
         ("/a/sub.zip!x.EXE", "x.EXE", "/a", "exe"),
-        ("/a/sub.zip!b/x", "x", "/a/sub.zip!b", None),
+        ("/a/sub.zip!b/x", "x", "/a", None),
+        ("/a/sub.zip!C:\\b\\x.exe", "x.exe", "/a", "exe"),
+        ("/a/b.exe!c.zip!d/x.exe#2", "x.exe", "/a", "exe"),
+        ("/a/x.exe#2", "x.exe#2", "/a", "exe#2"),
         ("/a/Setup!.exe", "Setup!.exe", "/a", "exe"),
     ],
 )
@@ -221,6 +224,13 @@ def test_places(path: str, name: str, directory: str | None, extension: str | No
     place = ecs(make_result(path))["file"]
     found = (place["name"], place.get("directory"), place.get("extension"))
     assert found == (name, directory, extension)
+
+
+@pytest.mark.parametrize("inner", ["../../../usr/bin/sudo.exe", "/usr/bin/sudo.exe", "C:\\x.exe"])
+def test_a_name_in_an_archive_moves_no_path(inner: str) -> None:
+    file = ecs(make_result(f"cases/a.zip!{inner}"))["file"]
+    folder = os.path.abspath("cases")
+    assert (file["path"], file["directory"]) == (os.path.join(folder, f"a.zip!{inner}"), folder)
 
 
 @pytest.mark.parametrize(

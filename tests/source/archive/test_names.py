@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from maltriage.source.archive.names import inner_name
+from maltriage.source.archive.names import file_on_disk, inner_name
 from maltriage.source.carve import Carved, carved_path
 from maltriage.source.upx.packed import Packed, unpacked_path
 
@@ -40,3 +40,16 @@ DIGEST = "0123456789abcdef" * 4
 )
 def test_what_is_inside(path: str, name: str | None) -> None:
     assert inner_name(path) == name
+
+
+@pytest.mark.parametrize(
+    ("path", "disk"),
+    [
+        ("/x/a.zip!b.tar.gz!../c.exe", "/x/a.zip"),
+        ("/x/Setup!.exe", "/x/Setup!.exe"),
+        (carved_path("/x/dropper", Carved(0x400, 0x800)), "/x/dropper"),
+        ("x.exe", "x.exe"),
+    ],
+)
+def test_what_lies_on_the_disk(path: str, disk: str) -> None:
+    assert file_on_disk(path) == disk

@@ -140,9 +140,8 @@ def _events(
             ignore_permission_denied=ignore,
         )
 
-    ignore, failed, look = False, 0, _Look(roots)
-    closed, opened = set[str](), set[str]()
-    found = set[tuple[Change, str]]()
+    ignore, failed, look = False, 0, _Look(roots, options.depth)
+    closed, found = set[str](), set[tuple[Change, str]]()
     while failed < 2:
         try:
             for changes in watch(ignore=ignore):
@@ -176,10 +175,14 @@ def _events(
 
 
 class _Look:
-    """Walks of watched folders, for what no event has told of."""
+    """Walks of watched folders, for what no event has told of.
 
-    def __init__(self, roots: list[str]) -> None:
-        self._roots = roots
+    Args:
+        depth: folders below a root that are walked; None: all.
+    """
+
+    def __init__(self, roots: list[str], depth: int | None) -> None:
+        self._roots, self._depth = roots, depth
         self._begun = self._at = time.time()
         self._folders = {folder: _place(folder) for folder, _ in self._walk()}
         self._next = time.monotonic() + LOOK_SECONDS
@@ -213,7 +216,10 @@ class _Look:
 
     def _walk(self) -> Iterator[tuple[str, list[str]]]:
         for root in self._roots:
-            for folder, _, names in os.walk(root):
+            for folder, below, names in os.walk(root):
+                level = folder.removeprefix(root).count(os.sep)
+                if self._depth is not None and level >= self._depth:
+                    below.clear()
                 yield folder, names
 
 

@@ -288,7 +288,8 @@ def _unpacked(path: str, data: bytes, options: PrepareOptions) -> Iterator[Membe
         walk = Walk(file, name, size, limits, options.max_size, _is_program)
         for count, item in enumerate(walk.items(archive.kind)):
             if isinstance(item, Trouble):
-                if count == 0 and item.error.code == "damaged-archive":
+                whole = item.path == name and not walk.unpacked  # and not a file that it lists
+                if count == 0 and whole and item.error.code == "damaged-archive":
                     break
                 if item.error.code != "archive-unlisted":  # where it begins is a guess
                     yield item if item.error.code != "archive-size" else Trouble(name, _TOO_MUCH)

@@ -246,6 +246,23 @@ def test_carve_a_self_extractor(run_cli, tmp_path: Path, kind: str) -> None:
     assert b"x64.exe" in shown
 
 
+def test_carve_an_archive_whose_first_file_is_damaged(run_cli, tmp_path: Path) -> None:
+    """The others are read, and it is an error: this is no archive by chance."""
+    program, out = sample("console-x64.exe"), io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.exe", program)
+        archive.writestr("b.exe", sample("gui-x86.exe"))
+    damaged = bytearray(out.getvalue())
+    damaged[damaged.index(b"a.exe") + 1000] ^= 1
+    (tmp_path / "setup.exe").write_bytes(sample("console-x86.exe") + damaged)
+    done = run_cli("scan", "setup.exe", "--carve", "-f", "ndjson", "--exit-zero", "-q")
+    _, *inside, summary = records(done.stdout)
+    found = {record["path"].rpartition("!")[2]: record for record in inside}
+    assert (found["a.exe"]["type"], found["a.exe"]["code"]) == ("error", "damaged-archive")
+    assert found["b.exe"]["type"] == "result"
+    assert (summary["failed"], done.returncode) == (1, 3)
+
+
 def test_carve_what_upx_packed(run_cli, tmp_path: Path) -> None:
     """In an archive as well; what cannot be unpacked is told, and its carrier has its record."""
     program = (PROGRAMS / "gui-x86.nrv2e.exe").read_bytes()

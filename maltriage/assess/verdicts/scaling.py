@@ -203,10 +203,15 @@ def fit(
     assert scale is not None
     bound = 1.001
     if not metrics.MIN_TEMPERATURE * bound < scale < metrics.MAX_TEMPERATURE / bound:
+        if right.all() or not right.any():
+            why = "it needs samples that are right and samples that are wrong"
+        else:
+            bounds = f"{metrics.MIN_TEMPERATURE:g} to {metrics.MAX_TEMPERATURE:g}"
+            wrong = "worse than equal ones" if scale > 1.0 else "too cautious"
+            why = f"at none from {bounds} are its probabilities anything but {wrong}"
         raise MaltriageError(
             f"the model is right on {int(right.sum())} of {len(found)} labelled samples and no"
-            " temperature follows from them: it needs samples that are right and samples that are"
-            " wrong"
+            f" temperature follows from them: {why}"
         )
     fold = _folds(found)
     before = bundle.card.temperature

@@ -307,6 +307,7 @@ def _prepare(
         guide=rec.guide(values, named),
         command=("maltriage", *sys.argv[1:]),
     )
+    options.check_name()
     return dataset, options
 
 

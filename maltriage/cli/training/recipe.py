@@ -173,7 +173,8 @@ def run_folder(params: dict[str, Any], stray: list[str]) -> tuple[Path, bool]:
     if resume:
         return folder, not is_free(folder)
     if not is_free(folder if params["fold"] is None else fold_folder(folder, params["fold"])):
-        raise MaltriageError(f"{folder} is not empty; name another --out, or go on with --resume")
+        wrong = "is not empty" if folder.is_dir() else "is no folder"
+        raise MaltriageError(f"{folder} {wrong}; name another --out, or go on with --resume")
     return folder, False
 
 
@@ -183,11 +184,15 @@ def begun(folder: Path) -> dict[str, Any]:
     from maltriage.corpus.split_file import SPLIT_FILE
     from maltriage.files.places import path_of
     from maltriage.learn.fit.checkpoint import LAST, load_checkpoint
+    from maltriage.learn.runs.metadata import last_threads
     from maltriage.learn.runs.options import fit_options, guide_options
+    from maltriage.learn.runs.run_folder import ENVIRONMENT_FILE
+    from maltriage.work.cores import cores
 
     # A cross-validation that stopped early has runs of folds only.
     runs = [folder, *sorted(folder.glob(fold_folder(Path(), "*").name))]
-    _, state = load_checkpoint(next((run for run in runs if (run / LAST).exists()), folder))
+    run = next((run for run in runs if (run / LAST).exists()), folder)
+    _, state = load_checkpoint(run)
     fit, origin, guide = fit_options(state), state.origin, guide_options(state)
     guided = {} if guide is None else {
         "guide": guide.kind,
@@ -214,6 +219,8 @@ def begun(folder: Path) -> dict[str, Any]:
             "split_file": folder / SPLIT_FILE if origin.split_file else None,
             "folds": 0 if origin.split_file else origin.folds,
             "name": state.name,
+            # With another number of them the weights would be others.
+            "threads": min(last_threads(run / ENVIRONMENT_FILE), cores()),
         }
     )
 

@@ -91,21 +91,26 @@ def label_files(
     rows = dict[str, _Row]()
     families = dict[str, set[str]]()
     for row in read.rows:
-        families.setdefault(row.key, set()).add(row.family)
+        families.setdefault(row.key, set()).update({row.family} - {""})
         # The file was first seen at the earliest date of its rows.
         known = rows.get(row.key)
         if known is None or (row.first_seen or datetime.max) < (known.first_seen or datetime.max):
             rows[row.key] = row
     labelled = dict[str, LabelledSample]()
-    without = {key for key, row in rows.items() if not row.family and len(families[key]) == 1}
+    without = {key for key, names in families.items() if not names}
     conflicts = {key for key, names in families.items() if len(names) > 1}
     for key, row in rows.items():
         if key not in without and key not in conflicts:
+            (family,) = families[key]  # another row of the file may name none
             for path in files.get(key, ()):
-                labelled[path] = LabelledSample(path, row.family, row.first_seen)
+                labelled[path] = LabelledSample(path, family, row.first_seen)
     spoken_of = {path for key in rows for path in files.get(key, ())}
     lists = (
-        ("missing", f"in {table.name}, but no such sample", [k for k in rows if k not in files]),
+        (
+            "missing",
+            f"in {table.name}, but not there, or no sample",
+            [k for k in rows if k not in files],
+        ),
         ("no-family", f"no family in {table.name}", without & files.keys()),
         ("label-conflict", f"under several families in {table.name}", conflicts & files.keys()),
         ("unlabelled", f"not in {table.name}", [p for p in paths if p not in spoken_of]),

@@ -60,6 +60,16 @@ def write_environment(options: RunOptions, path: Path) -> None:
     _write(path, {"sittings": [*sittings, _environment(options)]})
 
 
+def last_threads(path: Path) -> int:
+    """The number of threads that a run had last, by its environment; 0: it does not say."""
+    try:
+        (*_, last) = decoded(path.read_bytes(), msgspec.json.Decoder(dict[str, Any]))["sittings"]
+        found = last["threads"]
+    except (OSError, msgspec.MsgspecError, KeyError, TypeError, ValueError):
+        return 0
+    return found if isinstance(found, int) and found > 0 else 0
+
+
 def _environment(options: RunOptions) -> dict[str, Any]:
     seed = options.fit.seed
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,11 @@ class RunOptions:
     """Guide of the net's tokens; None: all tokens are used."""
     command: tuple[str, ...] = ()
     """The user's command line, for the record."""
+
+    def check_name(self) -> None:
+        """Raise MaltriageError if the name cannot be that of a file."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+            raise MaltriageError(f"name {self.name}: letters, digits, dots, dashes only")
 
 
 def with_folds(options: RunOptions, corpus: Corpus) -> RunOptions:

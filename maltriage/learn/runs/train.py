@@ -10,7 +10,6 @@ with patience takes its best epoch, as its recipe says.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -114,8 +113,7 @@ def train(
         BusyError: another process trains the run.
         MaltriageError: see `fit` and `export_bundle`.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", options.name):
-        raise MaltriageError(f"name {options.name}: letters, digits, dots, dashes only")
+    options.check_name()
     if options.fit.harden:
         corpus = with_variants(corpus)
     divided = divide(corpus, options)

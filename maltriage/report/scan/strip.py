@@ -68,20 +68,21 @@ def _flagged(summary: Summary) -> Text:
     if summary.flagged_groups and summary.flagged_groups < summary.flagged:
         said.append(f", {summary.flagged_groups:,} unlike each other")
     if summary.families:
-        ordered = sorted(summary.families.items(), key=lambda item: (-item[1], item[0]))
-        shown = [f"{clean(label, MAX_LABEL)} {n:,}" for label, n in ordered[:MAX_FAMILIES]]
-        more = len(ordered) - MAX_FAMILIES
-        shown += [numbers.count(more, "more label")] if more > 0 else []
-        said.append(": " + ", ".join(shown))
+        said.append(": " + _labels(summary.families))
     return said
 
 
+def _labels(counted: Mapping[str, int]) -> str:
+    ordered = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{clean(label, MAX_LABEL)} {n:,}" for label, n in ordered[:MAX_FAMILIES]]
+    more = len(ordered) - MAX_FAMILIES
+    return ", ".join(shown + ([numbers.count(more, "more label")] if more > 0 else []))
+
+
 def _known(known: Mapping[str, int]) -> Text:
-    ordered = sorted(known.items(), key=lambda item: (-item[1], item[0]))
-    named = ", ".join(f"{clean(label, MAX_LABEL)} {n:,}" for label, n in ordered[:MAX_FAMILIES])
     files = sum(known.values())
     which = "that is not flagged is" if files == 1 else "that are not flagged are"
-    many = numbers.count(files, "file")
+    many, named = numbers.count(files, "file"), _labels(known)
     return Text(f"{many} {which} malware by the index of labelled files: {named}", "bold red")
 
 

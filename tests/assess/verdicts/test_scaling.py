@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 from dataclasses import replace
@@ -151,6 +152,10 @@ def test_samples_that_say_nothing_of_a_temperature(
     card = msgspec.structs.replace(bundle.card, metrics={})
     with pytest.raises(MaltriageError, match="right on 60 of 60 labelled samples and no"):
         fit(msgspec.structs.replace(bundle, card=card), None, ask(certain, bundle, ScanOptions()))
+    found = drawn(400, 1.0)
+    worse = dataclasses.replace(found, logits=-found.logits)
+    with pytest.raises(MaltriageError, match="probabilities anything but worse than equal ones"):
+        fit(bundle, worse, None)
     with pytest.raises(MaltriageError, match="none has a label that the model knows"):
         ask([(samples[0][0], "other")], bundle, ScanOptions())
     with pytest.raises(MaltriageError, match="none could be read, the first"):

@@ -177,6 +177,9 @@ def test_interrupted_and_gone_on_with(
     assert b"maltriage train --out run --resume" in err
     assert b"Traceback" not in err
     assert not list((tmp_path / "run").glob("*.part"))
+    from maltriage.cli.training.recipe import begun
+
+    assert begun(tmp_path / "run")["threads"] == 1
     # What was begun goes on only as it was begun.
     other = run_cli("train", "--out", "run", "--resume", "--seed", "5", "--jobs", "1", "-q")
     assert other.returncode == 2
@@ -280,6 +283,7 @@ def test_killed_before_the_first_checkpoint_in_folders_of_any_name(
         (["--root", "DATA", "--net", "mcft", "--pretrained", "none"], "cannot read weights none"),
         (["--root", "DATA", "--views", "body,heart"], "views must be some of"),
         (["--root", "DATA", "--image-size", "33"], "multiple of 8"),
+        (["--root", "DATA", "--name", "a b"], "name a b: letters, digits, dots, dashes only"),
         (["--resume", "runs/a"], "maltriage train --out runs/a --resume"),
         (["--resume"], "--resume needs the folder of the run: --out RUN"),
         (["--out", "DATA", "--resume"], "no checkpoint"),

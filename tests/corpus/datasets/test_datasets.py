@@ -130,8 +130,8 @@ def test_a_table_without_a_file_of_its_rows(tmp_path: Path) -> None:
         open_dataset("folder", tmp_path)
     assert str(caught.value) == (
         f"dataset folder: no sample has a family in {tmp_path / 'labels.csv'}: 3 files left out: in"
-        " labels.csv, but no such sample (such as a.exe); 2 files left out: not in labels.csv (such"
-        f" as {tmp_path / 'zeus' / '000.png'})"
+        " labels.csv, but not there, or no sample (such as a.exe); 2 files left out: not in"
+        f" labels.csv (such as {tmp_path / 'zeus' / '000.png'})"
     )
     (tmp_path / "labels.csv").write_text("path,family\n")
     (tmp_path / "zeus").rename(tmp_path.parent / "elsewhere")

@@ -53,6 +53,7 @@ def test_rows_and_files_that_do_not_meet(tmp_path: Path) -> None:
     sha256 = digests("sha256")
     rows = [
         *(f"{sha256[0]},zeus,2021-02-01", f"{sha256[0].upper()},zeus,2020-01-01"),
+        f"{sha256[0]},,",
         *(f"{sha256[1]},zeus,", f"{sha256[1]},icarus,"),
         *(f"{sha256[2]},,", f"{sha256[3]},zeus,"),
     ]

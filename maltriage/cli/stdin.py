@@ -41,9 +41,11 @@ def stdin_among(
 
     # What has no `peek` is the stand-in of a test, or of an application.
     peek = getattr(sys.stdin.buffer, "peek", lambda _: b"")
-    if BEGIN.match(peek(HEAD_BYTES)):
-        raise MaltriageError("-: a saved report, which is read from a file: give it by its name")
     try:
+        if BEGIN.match(peek(HEAD_BYTES)):
+            raise MaltriageError(
+                "-: a saved report, which is read from a file: give it by its name"
+            )
         return resources.enter_context(read_stdin(sys.stdin.buffer, max_size))
     except OSError as error:
         raise MaltriageError(

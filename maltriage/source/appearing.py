@@ -26,7 +26,7 @@ BURST = 1000
 """Changes at once after which files are looked for as well: the system drops events that nobody
 takes in time, about which watchfiles says nothing. It holds 16,384, or some 5,000 files."""
 LOOK_SECONDS, LOOK_SHARE = 60.0, 0.01
-"""Least seconds from one such look to the next, and most of the time that looks take."""
+"""Seconds after which files are looked for without a burst; most of the time that looks take."""
 REMEMBERED = 100_000
 """Most files whose state is kept, so that an event without a change gives no second record."""
 
@@ -75,6 +75,8 @@ def appearing(
     for folder in folders:
         if not os.path.isdir(folder):
             raise MaltriageError(f"{folder}: no folder; --watch takes folders")
+        if _is_closed(folder):
+            raise MaltriageError(f"{folder}: Permission denied")
         try:
             os.path.realpath(folder).encode()
         except UnicodeEncodeError:
@@ -145,15 +147,15 @@ def _events(
     while failed < 2:
         try:
             for changes in watch(ignore=ignore):
+                failed = 0
                 if look.is_due(len(changes)):
                     changes |= {(Change.added, path) for path in look.again()}
-                    failed = 0
                 changes |= found
                 yield changes
                 touched = {path for _, path in changes}
-                opened = {path for path in closed & touched if not _is_closed(path)}
-                closed |= set(filter(_is_closed, touched))
-                closed -= opened
+                still = set(filter(_is_closed, touched))
+                opened = set(filter(os.path.isdir, (closed & touched) - still))
+                closed = closed - touched | still
                 found = {(Change.added, path) for path in opened}
                 if opened:
                     ignore, look.missed = False, True
@@ -184,8 +186,8 @@ class _Look:
     def __init__(self, roots: list[str], depth: int | None) -> None:
         self._roots, self._depth = roots, depth
         self._begun = self._at = time.time()
-        self._folders = {folder: _place(folder) for folder, _ in self._walk()}
-        self._next = time.monotonic() + LOOK_SECONDS
+        self._folders = {folder for folder, _ in self._walk()}
+        self._soon, self._next = 0.0, time.monotonic() + LOOK_SECONDS
         self.missed = False
         """Whether there may be something that no event has told of."""
 
@@ -193,30 +195,46 @@ class _Look:
         """Whether to look again, where so many changes were told of just now: after a burst, after
         events that are lost, and now and then."""
         self.missed = self.missed or changes >= BURST
-        return (self.missed and changes < BURST) or time.monotonic() >= self._next
+        now = time.monotonic()
+        return now >= self._next or (self.missed and changes < BURST and now >= self._soon)
 
     def again(self) -> list[str]:
         """The files that have changed since about the last look, and those of folders that are new
         or were moved there."""
         begun, since = time.monotonic(), max(self._at - SETTLED, self._begun)
-        self._at, before, self._folders = time.time(), self._folders, {}
-        changed: list[str] = []
-        for folder, names in self._walk():
-            place = self._folders[folder] = _place(folder)
-            new = place != before.get(folder)
+        self._at, before = time.time(), self._folders
+        changed, unread = list[str](), list[str]()
+        self._folders = set[str]()
+        for folder, names in self._walk(unread):
+            self._folders.add(folder)
             for name in names:
                 path = os.path.join(folder, name)
                 with suppress(OSError):  # gone again
-                    if new or os.lstat(path).st_ctime >= since:
+                    status = os.lstat(path)  # Windows has the time of creation in the first
+                    if folder not in before or max(status.st_ctime, status.st_mtime) >= since:
                         changed.append(path)
+        # What could not be listed this time is not new the next time.
+        above = tuple(os.path.join(folder, "") for folder in unread)
+        self._folders |= {folder for folder in before if os.path.join(folder, "").startswith(above)}
         ended = time.monotonic()
-        self._next = ended + max(LOOK_SECONDS, (ended - begun) / LOOK_SHARE)
+        self._soon = ended + (ended - begun) / LOOK_SHARE
+        self._next = max(self._soon, ended + LOOK_SECONDS)
         self.missed = False
         return changed
 
-    def _walk(self) -> Iterator[tuple[str, list[str]]]:
+    def _walk(self, unread: list[str] | None = None) -> Iterator[tuple[str, list[str]]]:
+        """The folders, with the names of their files.
+
+        Args:
+            unread: gets the folders that could not be listed.
+        """
+
+        def note(error: OSError) -> None:
+            if unread is not None:
+                unread.append(error.filename)
+
         for root in self._roots:
-            for folder, below, names in os.walk(root):
+            for folder, below, names in os.walk(root, onerror=note):
                 level = folder.removeprefix(root).count(os.sep)
                 if self._depth is not None and level >= self._depth:
                     below.clear()
@@ -293,7 +311,8 @@ def _settled(
             waiting[path] = (state, now)
         elif now - since >= SETTLED:
             del waiting[path]
-            if given.get(path) != state:
+            *same, could = given.get(path) or (None, False)
+            if same != [*state[:3]] or (may_read and not could):
                 ready.append(path)
                 given[path] = state
                 given.move_to_end(path)
@@ -309,14 +328,14 @@ def _wanted(path: str, roots: dict[str, str], options: WalkOptions) -> str | Non
         return None
     inner = os.path.relpath(path, root)
     folders, name = inner.split(os.sep)[:-1], os.path.basename(path)
-    if options.depth is not None and len(folders) > options.depth:
+    closed = _is_closed(path)
+    if options.depth is not None and len(folders) + closed > options.depth:
         return None
     named = at = roots[root]
     for part in (*folders, name):
         at = os.path.join(at, part)
         if any(fnmatch(part, glob) or fnmatch(at, glob) for glob in options.exclude):
             return None
-    closed = _is_closed(path)
     if not (closed or is_included(name, at, options.include)):
         return None
     named = os.path.join(named, inner)

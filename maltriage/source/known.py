@@ -91,13 +91,25 @@ def read_known(path: str, cache: Path) -> KnownList:
             times = f"{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
             name = f"{own}-{status.st_size}-{times}-{_FORMAT}"
             folder = cache / name
-            if not folder.is_dir() or trouble(cache):
+            if not _is_kept(folder):
                 _build(path, file, folder, own)
     except OSError as error:
         raise MaltriageError(f"cannot read {path}: {error.strerror}") from error
     sizes = {kind: folder / kind for kind in WIDTHS if (folder / kind).exists()}
     counts = {kind: part.stat().st_size // WIDTHS[kind] for kind, part in sizes.items()}
     return KnownList(path, str(folder), counts)
+
+
+def _is_kept(folder: Path) -> bool:
+    """Whether a sorted list is in a cache that can be trusted.
+
+    Raises:
+        UnwritableError: the cache may not be entered.
+    """
+    try:
+        return folder.is_dir() and trouble(folder.parent) is None
+    except OSError as error:
+        raise UnwritableError(f"cannot write {folder.parent}: {error.strerror}") from error
 
 
 def find_known(
@@ -172,7 +184,7 @@ def _build(path: str, file: BinaryIO, folder: Path, own: str) -> None:
         for kind in kinds:
             _sort(building.part / kind, WIDTHS[kind])
         if not building.commit() and not folder.is_dir():  # another process may have been faster
-            raise MaltriageError(f"cannot write {folder}")
+            raise UnwritableError(f"cannot write {folder}")
     for old in folder.parent.glob(f"{own}-*"):
         if old != folder and old.suffix != PART:  # the old list; processes that map it keep it
             shutil.rmtree(old, ignore_errors=True)
@@ -189,7 +201,7 @@ def _write(path: str, file: BinaryIO, folder: Path) -> None:
             try:
                 parts[kind].write(hashes)
             except OSError as error:
-                raise MaltriageError(f"cannot write {folder}: {error.strerror}") from error
+                raise UnwritableError(f"cannot write {folder}: {error.strerror}") from error
 
 
 def _hashes(path: str, file: BinaryIO) -> Iterator[tuple[str, bytes]]:
@@ -273,7 +285,8 @@ def _rows(path: str, file: BinaryIO) -> Iterator[tuple[str, bytes]]:
     text = io.TextIOWrapper(file, encoding="latin-1", newline="")
     reader = csv.reader(text)
     try:
-        header = next((row for row in reader if any(row) and not row[0].startswith("#")), [])
+        rows = (row for row in reader if any(cell.strip() for cell in row))
+        header = next((row for row in rows if not row[0].lstrip().startswith("#")), [])
         names = [_column(name) for name in header]
         if not _VERDICTS.isdisjoint(names):
             raise MaltriageError(
@@ -286,9 +299,7 @@ def _rows(path: str, file: BinaryIO) -> Iterator[tuple[str, bytes]]:
                 f"{path}, line {reader.line_num}: no column is called SHA-256, SHA-1 or MD5"
             )
         found: dict[str, list[bytes]] = {}
-        for count, row in enumerate(reader, 1):
-            if not any(row):
-                continue
+        for count, row in enumerate(rows, 1):
             cells = (row[place].strip() for place in places if place < len(row))
             value = next((cell for cell in cells if cell), "")
             kind, digest = _hash(path, reader.line_num, value.encode("latin-1"))

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import re
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def records(stdout: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stdout.splitlines()]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="paths of POSIX")
 @pytest.mark.parametrize("where", ["/dev/null/nowhere", "cache"])
 def test_a_list_needs_no_cache(run_cli: Any, folder: Path, tmp_path: Path, where: str) -> None:
     """Nor leaves anything in one, or beside it."""

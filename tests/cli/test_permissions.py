@@ -6,6 +6,7 @@ hold for it as for anybody.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,33 @@ def test_what_may_not_be_read_is_a_record_each(run: Run, folder: Path, closed: A
     assert (done.returncode, done.stderr) == (3, b"")
 
 
+@contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Waits for no process whose test has failed."""
+    try:
+        yield
+    finally:
+        process.kill()
+
+
+def test_a_watch_of_what_may_not_be_read_is_refused(run: Run, folder: Path, closed: Any) -> None:
+    pytest.importorskip("watchfiles", reason="needs the extra `watch`")
+    closed(folder, 0)
+    done = run("scan", folder, "--watch")
+    said = f"maltriage: {folder}: Permission denied\n"
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (2, b"", said)
+
+
+def test_a_cache_that_may_not_be_entered_holds_up_no_list(
+    run: Run, folder: Path, tmp_path: Path, closed: Any, monkeypatch: Any
+) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "list").write_text(hashlib.sha256(sample("console-x86.exe")).hexdigest())
+    monkeypatch.setenv("MALTRIAGE_CACHE", str(closed(tmp_path / "cache", 0) / "inside"))
+    done = run("scan", folder, "--known-good", "list", "-f", "ndjson", "-q", "--exit-zero")
+    assert (done.returncode, records(done.stdout)[-1]["known"]) == (0, 1), done.stderr
+
+
 def test_what_a_watch_may_not_read(folder: Path, tmp_path: Path, closed: Any) -> None:
     """Has a record each, and others once it may."""
     pytest.importorskip("watchfiles", reason="needs the extra `watch`")
@@ -105,12 +134,16 @@ def test_what_a_watch_may_not_read(folder: Path, tmp_path: Path, closed: Any) ->
             time.sleep(0.1)
         raise AssertionError(f"no {kind} of {path}")
 
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as process:
+    with (
+        subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as process,
+        ended(process),
+    ):
         assert process.stderr is not None
         assert process.stderr.readline().startswith(b"maltriage: watching ")
         wanted(folder / "sub", "error")
-        (folder / "z.exe").touch(0)
-        (folder / "z.exe").write_bytes(sample("console-x64.exe"))
+        (tmp_path / "z.exe").write_bytes(sample("console-x64.exe"))
+        (tmp_path / "z.exe").chmod(0)
+        (tmp_path / "z.exe").rename(folder / "z.exe")
         wanted(folder / "z.exe", "error")
         (folder / "z.exe").chmod(0o644)
         wanted(folder / "z.exe", "result")

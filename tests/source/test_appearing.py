@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
+from typing import Any
 
 import pytest
 from paths import below, links
@@ -136,9 +137,10 @@ def test_what_no_event_tells_of_is_looked_for(
 ) -> None:
     import watchfiles
 
-    def deaf(*_: object, **__: object) -> Iterator[set[object]]:
+    def deaf(*_: object, **kwargs: Any) -> Iterator[set[object]]:
         while True:
             time.sleep(0.1)
+            kwargs["stop_event"].is_set()
             yield set()
 
     monkeypatch.setattr(watchfiles, "watch", deaf)
@@ -148,9 +150,13 @@ def test_what_no_event_tells_of_is_looked_for(
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "old").write_bytes(b"x")
     os.utime(tmp_path / "outside" / "moved", (1e9, 1e9))
-    time.sleep(0.1)  # a clock of the file system may be as coarse
-    found = list[str]()
-    for paths in appearing([str(tmp_path / "in")], WalkOptions(), lambda: False):
+    found, end = list[str](), time.monotonic() + WAIT
+
+    def late() -> bool:
+        assert time.monotonic() < end
+        return False
+
+    for paths in appearing([str(tmp_path / "in")], WalkOptions(), late):
         found += [below(path, tmp_path / "in") for path in paths]
         if not paths:
             (tmp_path / "in" / "new").write_bytes(b"x")

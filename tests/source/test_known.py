@@ -106,7 +106,7 @@ def test_a_list_as_the_nsrl_ships_it(tmp_path: Path) -> None:
     assert all(find_known(data, [found]) for data in FILES)
     other = listed(tmp_path, "name,sha_256\na.dll," + hashes("sha256")[0], "other.csv")
     assert other.counts == {"sha256": 1}
-    for name in ("SHA-256", "sha256", '"sha_256"'):
+    for name in ("SHA-256", "sha256", '"sha_256"', "  # ours\n \nsha256"):
         alone = listed(tmp_path, f"{name}\n{hashes('sha256')[0]}\n", "alone.csv")
         assert alone.counts == {"sha256": 1}
 

@@ -184,10 +184,9 @@ def begun(folder: Path) -> dict[str, Any]:
     from maltriage.corpus.split_file import SPLIT_FILE
     from maltriage.files.places import path_of
     from maltriage.learn.fit.checkpoint import LAST, load_checkpoint
-    from maltriage.learn.runs.metadata import last_threads
+    from maltriage.learn.runs.metadata import named_threads
     from maltriage.learn.runs.options import fit_options, guide_options
-    from maltriage.learn.runs.run_folder import ENVIRONMENT_FILE
-    from maltriage.work.cores import cores
+    from maltriage.learn.runs.run_folder import CONFIG_FILE
 
     # A cross-validation that stopped early has runs of folds only.
     runs = [folder, *sorted(folder.glob(fold_folder(Path(), "*").name))]
@@ -220,7 +219,7 @@ def begun(folder: Path) -> dict[str, Any]:
             "folds": 0 if origin.split_file else origin.folds,
             "name": state.name,
             # With another number of them the weights would be others.
-            "threads": min(last_threads(run / ENVIRONMENT_FILE), cores()),
+            "threads": named_threads(run / CONFIG_FILE),
         }
     )
 

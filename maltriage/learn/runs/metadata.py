@@ -60,12 +60,11 @@ def write_environment(options: RunOptions, path: Path) -> None:
     _write(path, {"sittings": [*sittings, _environment(options)]})
 
 
-def last_threads(path: Path) -> int:
-    """The number of threads that a run had last, by its environment; 0: it does not say."""
+def named_threads(path: Path) -> int:
+    """The number of threads that the user gave a run, by its configuration; 0: none."""
     try:
-        (*_, last) = decoded(path.read_bytes(), msgspec.json.Decoder(dict[str, Any]))["sittings"]
-        found = last["threads"]
-    except (OSError, msgspec.MsgspecError, KeyError, TypeError, ValueError):
+        found = decoded(path.read_bytes(), msgspec.json.Decoder(dict[str, Any]))["fit"]["threads"]
+    except (OSError, msgspec.MsgspecError, KeyError, TypeError):
         return 0
     return found if isinstance(found, int) and found > 0 else 0
 

@@ -15,7 +15,7 @@ _INSIDE = re.compile(
 the `!`. A name such as `Setup!.exe` or `Yahoo! Mail.exe` has none there."""
 
 
-REPEATED = re.compile(r"#\d+\Z")
+REPEATED = re.compile(r"(?<=\w)#(?:[2-9]|[1-9]\d+)\Z")
 """What the second file of an archive with the same name has at its end, and the third."""
 
 

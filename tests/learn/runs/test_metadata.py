@@ -8,18 +8,18 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the extra `train`")
 
-from maltriage.learn.runs.metadata import last_threads
+from maltriage.learn.runs.metadata import named_threads
 
 
 @pytest.mark.parametrize(
     ("text", "threads"),
     [
-        ('{"sittings": [{"threads": 1}, {"threads": 3}]}', 3),
-        ('{"sittings": [{"threads": true}, {"threads": "3"}]}', 0),
-        *((text, 0) for text in ('{"sittings": []}', "{}", "[", '{"sittings": [{"threads": -1}]}')),
+        ('{"fit": {"threads": 3}}', 3),
+        *((text, 0) for text in ('{"fit": {"threads": null}}', "{}", "[", '{"fit": []}')),
+        *((f'{{"fit": {{"threads": {value}}}}}', 0) for value in ('"3"', "-1", "0")),
     ],
 )
-def test_threads_of_the_last_sitting(tmp_path: Path, text: str, threads: int) -> None:
-    (tmp_path / "environment.json").write_text(text)
-    assert last_threads(tmp_path / "environment.json") == threads
-    assert last_threads(tmp_path / "gone.json") == 0
+def test_threads_that_were_given(tmp_path: Path, text: str, threads: int) -> None:
+    (tmp_path / "config.json").write_text(text)
+    assert named_threads(tmp_path / "config.json") == threads
+    assert named_threads(tmp_path / "gone.json") == 0

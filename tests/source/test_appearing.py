@@ -144,7 +144,7 @@ def test_what_no_event_tells_of_is_looked_for(
             yield set()
 
     monkeypatch.setattr(watchfiles, "watch", deaf)
-    monkeypatch.setattr("maltriage.source.appearing.LOOK_SECONDS", 0.2)
+    monkeypatch.setattr("maltriage.source.changed.LOOK_SECONDS", 0.2)
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "moved").write_bytes(b"x")
     (tmp_path / "in").mkdir()

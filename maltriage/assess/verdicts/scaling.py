@@ -208,7 +208,7 @@ def fit(
         else:
             bounds = f"{metrics.MIN_TEMPERATURE:g} to {metrics.MAX_TEMPERATURE:g}"
             wrong = "worse than equal ones" if scale > 1.0 else "too cautious"
-            why = f"at none from {bounds} are its probabilities anything but {wrong}"
+            why = f"its probabilities are {wrong} at any from {bounds}"
         raise MaltriageError(
             f"the model is right on {int(right.sum())} of {len(found)} labelled samples and no"
             f" temperature follows from them: {why}"

@@ -154,7 +154,7 @@ def test_samples_that_say_nothing_of_a_temperature(
         fit(msgspec.structs.replace(bundle, card=card), None, ask(certain, bundle, ScanOptions()))
     found = drawn(400, 1.0)
     worse = dataclasses.replace(found, logits=-found.logits)
-    with pytest.raises(MaltriageError, match="probabilities anything but worse than equal ones"):
+    with pytest.raises(MaltriageError, match="its probabilities are worse than equal ones"):
         fit(bundle, worse, None)
     with pytest.raises(MaltriageError, match="none has a label that the model knows"):
         ask([(samples[0][0], "other")], bundle, ScanOptions())
